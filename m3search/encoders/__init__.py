@@ -1,0 +1,1 @@
+"""Encoders: bundles of towers and the shared text encoder."""

@@ -1,0 +1,93 @@
+"""Every error m3search raises on purpose.
+
+M3SearchError
+├── UnreadableFile      one file or series cannot become an item; the run goes on
+├── UsageError          the request itself is wrong (exit code 2)
+│   └── FilterError     a filter expression or column is wrong
+├── NoIndex         there is no usable index (exit code 3)
+│   ├── IndexNotFound
+│   ├── EncoderMismatch
+│   └── IndexLocked
+├── BundleError         a model bundle is missing, broken or of the wrong kind
+├── MissingExtra        an optional package is not installed
+└── TrainingError       a training configuration or its data is wrong
+
+Messages name the item, the place and the remedy; they never hold patient data.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+
+class M3SearchError(Exception):
+    """Base of all errors of this package."""
+
+
+class Reason(StrEnum):
+    """Why a file could not become an item: the stable code in the `failures` table."""
+
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    TOO_LARGE = "too-large"  # declared pixels, frames or samples beyond the limits: a decompression bomb or an error
+    CONSTANT = "constant"  # every pixel or sample is the same
+    UNKNOWN_FORMAT = "unknown-format"
+    UNSUPPORTED = "unsupported"  # readable, but of a kind that is not searched (an MR image, a presentation state)
+    WRONG_MODALITY = "wrong-modality"  # declared as one modality, holds another
+    MISSING_FILE = "missing-file"  # a file it refers to is absent: the .dat of a WFDB header
+    MISSING_DECODER = "missing-decoder"
+    PERMISSION = "permission"
+    VANISHED = "vanished"  # disappeared or changed between planning and reading
+    CRASHED = "crashed"  # the decoder took its worker process down
+    INTERNAL = "internal"  # a defect of m3search: please report it
+
+
+class UnreadableFile(M3SearchError):
+    """A file that cannot become an item. `message` is for a person and includes what to do about it."""
+
+    def __init__(self, path: Path | str, reason: Reason, message: str) -> None:
+        super().__init__(f"{Path(path).name}: {message}")
+        self.path = Path(path)
+        self.reason = reason
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[UnreadableFile], tuple[Path, Reason, str]]:
+        return type(self), (self.path, self.reason, self.message)  # crosses process boundaries whole
+
+
+class UsageError(M3SearchError):
+    """The request is wrong: an unknown modality, two kinds of query at once, a query file that is not there."""
+
+
+class FilterError(UsageError):
+    """A filter expression cannot be parsed, or names a column that is not filterable."""
+
+
+class NoIndex(M3SearchError):
+    """There is no usable index where one was expected."""
+
+
+class IndexNotFound(NoIndex):
+    """No `.m3search` folder here or above, or not where `--index` points."""
+
+
+class EncoderMismatch(NoIndex):
+    """The index was built with another encoder: its vectors and this encoder's cannot be compared."""
+
+
+class IndexLocked(NoIndex):
+    """Another run is writing this index."""
+
+
+class BundleError(M3SearchError):
+    """A model bundle is missing, incomplete, or does not match its fingerprint."""
+
+
+class MissingExtra(M3SearchError):
+    """An optional package is needed. The message holds the pip command that installs it."""
+
+
+class TrainingError(M3SearchError):
+    """A training configuration or its data is wrong."""
