@@ -34,6 +34,7 @@ class Header:
     format: str  # a key of m3search.formats.FORMATS
     attributes: Mapping[str, Any] = field(repr=False)
     companions: tuple[Path, ...] = ()  # files read through this one: the .dat or .mat of a WFDB header
+    identifiers: tuple[str, ...] = field(default=(), repr=False)  # names, ids, dates of a person: masked in paths
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import import_module
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from m3search.errors import UsageError
@@ -38,3 +40,13 @@ def get(name: str) -> Modality:
 def recognise(header: Header) -> str | None:
     """The modality a header shows, or None where the header cannot say (a photograph, an MR image)."""
     return next((name for name in MODALITIES if get(name).recognises(header)), None)
+
+
+def from_folders(folder: PurePath) -> str | None:
+    """The modality that the nearest telling folder name hints at, or None: "fundus/2019/site-a" is retina."""
+    for part in reversed(folder.parts):
+        words = set(re.split(r"[^a-z0-9&]+", part.casefold().replace("x-ray", "xray")))
+        found = [name for name in MODALITIES if not words.isdisjoint(get(name).folder_names)]
+        if len(found) == 1:  # "ct_and_xray" says nothing
+            return found[0]
+    return None

@@ -15,6 +15,7 @@ class Modality(Protocol):
     """Reads one kind of examination, clinically right, and records how."""
 
     name: str
+    folder_names: frozenset[str]  # words in a folder name that hint at this modality, lower case: {"fundus", "retina"}
 
     def recognises(self, header: Header) -> bool:
         """True where the header itself shows that the file is of this modality. Raster files never do."""

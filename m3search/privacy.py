@@ -1,0 +1,102 @@
+"""Pseudonyms and path masking: what keeps direct identifiers out of the index.
+
+Identifiers become keyed hashes (HMAC-SHA-256, key per index, file mode 600): equal inputs give equal keys within one
+index, nothing without its key file. This is pseudonymisation, not anonymisation: images, free text and embeddings can
+still identify a person, so an index is to be protected like the archive it was made from.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+KEY_BYTES = 32
+PSEUDONYM_HEX = 16  # 64 bits: a collision among 10 million patients has a chance of 3 in a million
+MASK = "~"  # begins a masked path component
+CONTAINED_FROM = 4  # characters from which an identifier is also looked for inside a path component
+
+
+class Pseudonyms:
+    """Keyed pseudonyms of one index. `key_file` is created with mode 600 where it is missing."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    @classmethod
+    def load(cls, key_file: Path) -> Pseudonyms:
+        """The pseudonyms of the index whose key lies in `key_file`.
+
+        Raises:
+            OSError: the key file can be neither read nor created.
+        """
+        try:
+            handle = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return cls(key_file.read_bytes())
+        with os.fdopen(handle, "wb") as file:
+            key = secrets.token_bytes(KEY_BYTES)
+            file.write(key)
+        return cls(key)
+
+    def of(self, identifier: str) -> str:
+        """16 hexadecimal digits; "" for ""."""
+        if not identifier:
+            return ""
+        return hmac.new(self._key, identifier.encode(), sha256).hexdigest()[:PSEUDONYM_HEX]
+
+
+class PathMask:
+    """Names files relative to an archive without the identifiers their folders and names may hold.
+
+    A path component that holds an identifier of one of its own DICOM files is stored as "~" and its pseudonym. Who has
+    the key and the archive can find the file again: `resolve` looks for the entry with that pseudonym.
+    """
+
+    def __init__(self, pseudonyms: Pseudonyms, known: Iterable[str] = ()) -> None:
+        self._pseudonyms = pseudonyms
+        self._of: dict[str, str] = {}
+        self._masked = {part for uri in known for part in PurePosixPath(uri).parts if part.startswith(MASK)}
+
+    def learn(self, relative: Path, identifiers: Iterable[str]) -> None:
+        """Remember which components of `relative` hold one of `identifiers`."""
+        found = [identifier.casefold() for identifier in identifiers if identifier]
+        for part in relative.parts:
+            folded, stem = part.casefold(), Path(part).stem.casefold()
+            if any(
+                identifier in (folded, stem) or (len(identifier) >= CONTAINED_FROM and identifier in folded)
+                for identifier in found
+            ):
+                self._masked.add(self._mask(part))
+
+    def uri(self, relative: Path) -> str:
+        """POSIX path relative to the archive, masked where an identifier is known."""
+        if not self._masked:
+            return relative.as_posix()
+        parts = ((self._mask(part), part) for part in relative.parts)
+        return "/".join(masked if masked in self._masked else part for masked, part in parts)
+
+    def resolve(self, root: Path, uri: str) -> Path:
+        """The file of `uri` below `root`.
+
+        Raises:
+            FileNotFoundError: no entry has that name or pseudonym.
+        """
+        path = root
+        for part in PurePosixPath(uri).parts:
+            if part.startswith(MASK):
+                name = next((entry.name for entry in path.iterdir() if self._mask(entry.name) == part), None)
+                if name is None:
+                    raise FileNotFoundError(f"{uri} is no longer in the archive")
+                path = path / name
+            else:
+                path = path / part
+        return path
+
+    def _mask(self, part: str) -> str:
+        if part not in self._of:
+            self._of[part] = MASK + self._pseudonyms.of(part)
+        return self._of[part]

@@ -1,0 +1,94 @@
+"""What every store can do: keep vectors under ids, and return a query's exact nearest ones, filtered if asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from m3search.filters import Filter
+    from m3search.types import Float32
+
+EXACT_BLOCK = 65536  # vectors scored at a time: 64 MB of float32 at 256 dimensions
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store keeps its promises about. Asked before use, never silently degraded."""
+
+    exact: bool = True  # every search returns the true nearest vectors
+    persistent: bool = True  # survives the process
+    writable: bool = True  # upsert and delete work directly
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbours:
+    """The nearest items of one query, best first; equal scores are ordered by item_id."""
+
+    ids: tuple[str, ...]
+    scores: Float32  # (len(ids),) inner products; cosines, as all vectors have unit length
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class VectorStore(Protocol):
+    """Batch first: every method takes many rows or many queries. One contract suite: tests/contracts/test_stores.py."""
+
+    dim: int
+    capabilities: Capabilities
+
+    def upsert(self, rows: pa.Table) -> None:
+        """Add rows of `schema.items(dim)`; a row whose item_id is already there replaces it whole.
+
+        Columns that are absent become null; `item_id`, `modality` and `vector` must be present.
+        """
+        ...
+
+    def delete(self, item_ids: Sequence[str]) -> int:
+        """Remove these items, ignoring ids that are not there. Returns how many were removed."""
+        ...
+
+    def search(self, queries: Float32, k: int, where: Filter | None = None) -> list[Neighbours]:
+        """The min(k, matching) nearest items of each query.
+
+        Args:
+            queries: float32 (Q, D), unit length.
+            k: at least 1.
+            where: only items that match this; None is all.
+        """
+        ...
+
+    def count(self, where: Filter | None = None) -> int:
+        """How many items match."""
+        ...
+
+
+def top_k(scores: Float32, ids: Sequence[str], k: int) -> Neighbours:
+    """The k best of one query's scores (N,), ties by id: exact also where the tie crosses the k-th place."""
+    k = min(k, len(scores))
+    if k == 0:
+        return Neighbours((), np.zeros(0, dtype=np.float32))
+    kth = np.partition(scores, len(scores) - k)[len(scores) - k]
+    candidates = np.flatnonzero(scores >= kth)
+    best = sorted(candidates.tolist(), key=lambda row: (-float(scores[row]), ids[row]))[:k]
+    return Neighbours(tuple(ids[row] for row in best), scores[best].astype(np.float32))
+
+
+def check_queries(queries: Float32, k: int, dim: int) -> Float32:
+    """The queries as contiguous float32 (Q, dim).
+
+    Raises:
+        ValueError: another shape, or k < 1. A defect of the caller, not of its user.
+    """
+    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    if queries.ndim != 2 or queries.shape[1] != dim:
+        raise ValueError(f"queries must be (Q, {dim}), not {queries.shape}")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    return queries

@@ -1,0 +1,189 @@
+"""The index folder, `.m3search`: where it is, what it was built with, and who may write it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from m3search.errors import EncoderMismatch, IndexLocked, IndexNotFound, NoIndex
+
+if TYPE_CHECKING:
+    from m3search.stores.lance import LanceStore
+
+NAME = ".m3search"
+VARIABLE = "M3SEARCH_INDEX"
+FORMAT_VERSION = 1  # of the folder and its tables; raised when an older reader would misread them
+
+_locked_here: set[Path] = set()  # POSIX locks do not keep out the process that already holds them
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What binds the tables to one encoder: `manifest.json`."""
+
+    encoder: str  # name of the bundle
+    fingerprint: str  # of the bundle: vectors of another one cannot be compared with these
+    dim: int
+    inputs_version: int = 1  # of the preparation of inputs: another one gives other vectors
+    archives: tuple[str, ...] = ()  # absolute roots that were indexed into this folder
+    metric: str = "cosine"
+    format_version: int = FORMAT_VERSION
+    created: str = ""  # ISO 8601, UTC; filled in by `IndexFolder.create`
+
+
+def locate(explicit: Path | str | None = None) -> Path:
+    """The index folder to use, existing or not.
+
+    In this order: `explicit`, $M3SEARCH_INDEX, the nearest `.m3search` from here upwards (as git does), ./.m3search.
+    """
+    if explicit is not None:
+        return Path(explicit)
+    if value := os.environ.get(VARIABLE):
+        return Path(value)
+    here = Path.cwd()
+    return next((folder / NAME for folder in (here, *here.parents) if (folder / NAME).is_dir()), here / NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFolder:
+    """An index on disk: `manifest.json`, `tables/` (LanceDB), `segment/` (FAISS), `lock`, `pseudonym.key`."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def create(cls, path: Path, manifest: Manifest) -> IndexFolder:
+        """A new index with empty tables. The manifest is written last: a folder without one is no index yet.
+
+        Raises:
+            NoIndex: there already is one here; `open` it.
+        """
+        from m3search.stores.lance import LanceStore
+
+        if (path / "manifest.json").exists():
+            raise NoIndex(f"{path} already is an index")
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o700)  # embeddings are treated as patient data
+        LanceStore.create(path / "tables", manifest.dim)
+        folder = cls(
+            path, replace(manifest, created=manifest.created or datetime.now(UTC).isoformat(timespec="seconds"))
+        )
+        folder._write_manifest()
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> IndexFolder:
+        """An existing index. Reads only the manifest.
+
+        Raises:
+            IndexNotFound: no index here.
+            NoIndex: its manifest is damaged, or written by a later m3search.
+        """
+        try:
+            content = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+            if content["format_version"] > FORMAT_VERSION:
+                raise NoIndex(f"index {path} was written by a later m3search; upgrade with pip install -U m3search")
+            content["archives"] = tuple(content["archives"])
+            return cls(path, Manifest(**content))
+        except (FileNotFoundError, NotADirectoryError):
+            raise IndexNotFound(f'no index at {path}; make one with "m3search index ARCHIVE --index {path}"') from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise NoIndex(f"index {path}: manifest.json is damaged ({type(error).__name__}); index again") from error
+
+    @property
+    def tables(self) -> Path:
+        """Folder of the LanceDB tables."""
+        return self.path / "tables"
+
+    @property
+    def segment(self) -> Path:
+        """Folder of the FAISS segment, which may be absent."""
+        return self.path / "segment"
+
+    @property
+    def key_file(self) -> Path:
+        """The secret that pseudonyms are keyed with; made and read by `privacy`."""
+        return self.path / "pseudonym.key"
+
+    def record(self) -> LanceStore:
+        """The tables, opened. This imports lancedb."""
+        from m3search.stores.lance import LanceStore
+
+        return LanceStore.open(self.tables)
+
+    def check_encoder(self, name: str, fingerprint: str, inputs_version: int = 1) -> None:
+        """Refuse an encoder whose vectors do not belong in this index.
+
+        Raises:
+            EncoderMismatch: naming both encoders and what to do.
+        """
+        built = self.manifest
+        if (built.fingerprint, built.inputs_version) == (fingerprint, inputs_version):
+            return
+        other = f"@{fingerprint[:8]}" if name == built.encoder else f"{name}@{fingerprint[:8]}"
+        if fingerprint == built.fingerprint:
+            other = f"inputs version {inputs_version}, the index has {built.inputs_version}"
+        raise EncoderMismatch(
+            f"index {self.path} was built with {built.encoder}@{built.fingerprint[:8]}, not {other}; "
+            f"use --model with the encoder it was built with, or index again into another folder with --index"
+        )
+
+    def add_archive(self, root: Path) -> IndexFolder:
+        """Remember one more archive root. Returns the folder with its new manifest."""
+        name = str(root.resolve())
+        if name in self.manifest.archives:
+            return self
+        folder = replace(self, manifest=replace(self.manifest, archives=(*self.manifest.archives, name)))
+        folder._write_manifest()
+        return folder
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only writer while the context lasts. Released by the system when the process dies, however it dies.
+
+        A POSIX record lock, not flock: flock is inherited by forked workers, so a worker that outlives a killed run
+        would go on holding the index.
+
+        Raises:
+            IndexLocked: another run holds it; names its process id.
+        """
+        path = (self.path / "lock").resolve()
+        if path in _locked_here:  # must not open the file: closing it again would release the lock that is held
+            raise IndexLocked(f"index {self.path} is being written by this very process ({os.getpid()})")
+        with path.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                raise IndexLocked(
+                    f"index {self.path} is being written by process {holder}; wait for it to end"
+                ) from None
+            _locked_here.add(path)
+            try:
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+                yield
+            finally:
+                _locked_here.discard(path)
+
+    def _write_manifest(self) -> None:
+        write_atomically(self.path / "manifest.json", json.dumps(asdict(self.manifest), indent=2) + "\n")
+
+
+def write_atomically(path: Path, content: str) -> None:
+    """Replace a text file so that a reader, or a crash, sees the old or the new content and nothing between."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,163 @@
+"""The tables of an index, as Arrow schemas. `item_id` keys items, `part_id` parts, `uri` failures, `run_id` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from m3search.types import Float32
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+FILE = pa.struct(
+    [
+        ("path", pa.string()),  # relative to the archive
+        ("size", pa.int64()),  # bytes
+        ("mtime_ns", pa.int64()),
+        ("digest", pa.string()),  # BLAKE3 of the bytes, hex
+    ]
+)
+
+
+def items(dim: int) -> pa.Schema:
+    """One row per searchable item."""
+    vector = pa.list_(pa.float16(), dim)
+    return pa.schema(
+        [
+            pa.field("item_id", pa.string(), nullable=False),  # BLAKE3 of content and locator: same bytes, same id
+            ("uri", pa.string()),  # of the first copy, relative to the archive
+            ("locator", pa.string()),
+            ("modality", pa.string()),
+            ("modality_from", pa.string()),  # who said so: types.ModalityFrom
+            ("format", pa.string()),
+            ("vector", vector),  # unit length before rounding to half precision
+            ("text_vector", vector),
+            ("text", pa.string()),
+            ("labels", pa.list_(pa.string())),
+            ("patient_key", pa.string()),  # keyed pseudonyms, never the identifiers themselves
+            ("study_key", pa.string()),
+            ("series_key", pa.string()),
+            ("sex", pa.string()),
+            ("age_band", pa.string()),
+            ("body_part", pa.string()),
+            ("view", pa.string()),
+            ("laterality", pa.string()),
+            ("year", pa.int16()),
+            ("parts", pa.int32()),  # how many rows the parts table has for this item; 0 or 1 where it has just one view
+            ("thumbnail", pa.binary()),  # JPEG or PNG
+            ("provenance", pa.string()),  # JSON: how the bytes became a vector
+            ("files", pa.list_(FILE)),  # the ledger: every file the item was read from, copies included
+            ("run_id", pa.string()),
+            ("indexed_at", TIMESTAMP),
+        ]
+    )
+
+
+def parts(dim: int) -> pa.Schema:
+    """One row per slice, tile or window of an item that has several."""
+    return pa.schema(
+        [
+            pa.field("part_id", pa.string(), nullable=False),
+            ("item_id", pa.string()),
+            ("index", pa.int32()),  # anatomical or temporal order, from 0
+            ("locator", pa.string()),
+            ("vector", pa.list_(pa.float16(), dim)),
+        ]
+    )
+
+
+def failures() -> pa.Schema:
+    """One row per file that could not become an item."""
+    return pa.schema(
+        [
+            pa.field("uri", pa.string(), nullable=False),
+            ("reason", pa.string()),  # errors.Reason
+            ("message", pa.string()),
+            ("attempts", pa.int32()),
+            ("size", pa.int64()),  # with mtime_ns: tried again only when the file has changed
+            ("mtime_ns", pa.int64()),
+            ("run_id", pa.string()),
+            ("failed_at", TIMESTAMP),
+        ]
+    )
+
+
+def runs() -> pa.Schema:
+    """One row per index run."""
+    return pa.schema(
+        [
+            pa.field("run_id", pa.string(), nullable=False),
+            ("started_at", TIMESTAMP),
+            ("finished_at", TIMESTAMP),  # null while running, and for good if the run was killed
+            ("seen", pa.int64()),
+            ("indexed", pa.int64()),
+            ("unchanged", pa.int64()),
+            ("failed", pa.int64()),
+            ("removed", pa.int64()),
+            ("encoder", pa.string()),  # fingerprint
+            ("version", pa.string()),  # of m3search
+        ]
+    )
+
+
+def conform(rows: pa.Table | Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """The rows in this schema's column order and types; absent columns become null, unknown ones are an error.
+
+    Accepts a list of mappings for convenience. A vector may be any numeric list or a numpy array.
+
+    Raises:
+        ValueError: an unknown column, or a null where the schema allows none.
+    """
+    if not isinstance(rows, pa.Table):
+        names = {name for row in rows for name in row}
+        rows = pa.table({name: _column([row.get(name) for row in rows], schema, name) for name in names})
+    unknown = [name for name in rows.column_names if name not in schema.names]
+    if unknown:
+        raise ValueError(f"no such column: {', '.join(unknown)}")
+    columns = []
+    for field in schema:
+        if field.name in rows.column_names:
+            column = rows[field.name].combine_chunks().cast(field.type)
+        else:
+            column = pa.nulls(rows.num_rows, field.type)
+        if not field.nullable and column.null_count:
+            raise ValueError(f"column {field.name} must be present and never null")
+        columns.append(column)
+    return pa.table(columns, schema=schema)
+
+
+def _column(values: list[Any], schema: pa.Schema, name: str) -> pa.Array:
+    if name not in schema.names:
+        raise ValueError(f"no such column: {name}")
+    kind = schema.field(name).type
+    if pa.types.is_fixed_size_list(kind):
+        values = [None if value is None else np.asarray(value, dtype=np.float16) for value in values]
+    return pa.array(values, type=kind)
+
+
+def vector_column(vectors: npt.NDArray[Any]) -> pa.FixedSizeListArray:
+    """(N, D) of any float type as an Arrow column of float16[D]."""
+    half = np.ascontiguousarray(vectors, dtype=np.float16)
+    return pa.FixedSizeListArray.from_arrays(pa.array(half.reshape(-1)), half.shape[1])
+
+
+def matrix(column: pa.ChunkedArray | pa.Array) -> Float32:
+    """A float16[D] column as float32 (N, D); a null row is all NaN."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    dim = column.type.list_size
+    if len(column) == 0:
+        return np.zeros((0, dim), dtype=np.float32)
+    if column.null_count:
+        present = np.asarray(column.is_valid())
+        out = np.full((len(column), dim), np.nan, dtype=np.float32)
+        out[present] = matrix(column.drop_null())
+        return out
+    half = column.flatten().to_numpy(zero_copy_only=False)
+    return half.reshape(len(column), dim).astype(np.float32)
