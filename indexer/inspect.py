@@ -10,6 +10,17 @@ from blake3 import blake3
 from m3search import formats, modalities
 from m3search.errors import Reason, UnreadableFile
 from m3search.indexer.archives.folder import FileStat
+from m3search.modalities import reading
+from m3search.types import ModalityFrom
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What is said about a file: `declared` must agree with its header, `hint` serves where that is silent."""
+
+    declared: str = ""  # by the manifest
+    hint: str = ""
+    hint_from: ModalityFrom = "encoder"  # "option" or "folder"; "encoder" where there is no hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +33,18 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What one file is. `modality` is None where only a person or the encoder can say (a raster)."""
+    """What one file is. `modality` is "" where only the encoder can say (a raster that nobody described)."""
 
     path: Path
     format: str
-    modality: str | None
+    modality: str
+    modality_from: ModalityFrom
     series: str = field(repr=False)  # raw identifiers: in memory only
     identifiers: tuple[str, ...] = field(repr=False)
     digests: tuple[Digest, ...]  # the file itself, then its companions
 
 
-def inspect(path: Path) -> Inspected | None:
+def inspect(path: Path, word: Word) -> Inspected | None:
     """Look at a file; None where it is no medical file at all (a readme, a .dat that its header speaks for).
 
     Raises:
@@ -40,25 +52,30 @@ def inspect(path: Path) -> Inspected | None:
     """
     try:
         digest = _digest(path)
-        if digest.stat.size == 0:
-            raise UnreadableFile(path, Reason.EMPTY, "has no bytes; copy it again from its source")
-        name = formats.sniff(path)
-        if name is None:
+        if digest.stat.size and formats.sniff(path) is None:
             return None
-        header = formats.get(name).read_header(path)
-        modality = modalities.recognise(header)
-        return Inspected(
-            path=path,
-            format=name,
-            modality=modality,
-            series=modalities.get(modality).series(header) if modality else "",
-            identifiers=header.identifiers,
-            digests=(digest, *(_digest(companion) for companion in header.companions)),
-        )
-    except PermissionError as error:
-        raise UnreadableFile(path, Reason.PERMISSION, "may not be read by this user; ask for read permission") from error
-    except FileNotFoundError as error:
-        raise UnreadableFile(path, Reason.VANISHED, "disappeared while the archive was read; run again") from error
+        header = reading.header_of(path)
+        digests = (digest, *(_digest(companion) for companion in header.companions))
+    except OSError as error:
+        raise reading.unreadable(path, error) from error
+    modality, said_by = reading.modality_of(header, word.declared or None, "manifest")
+    if modality is None:
+        if not reading.may_show_anything(header):
+            raise UnreadableFile(path, Reason.UNSUPPORTED, f"{reading.kind_of(header)} is not searched here")
+        modality, said_by = word.hint, word.hint_from
+        if not modality and header.format != "raster":
+            raise UnreadableFile(
+                path, Reason.UNSUPPORTED, f"{reading.kind_of(header)}: state its modality in a manifest"
+            )
+    return Inspected(
+        path=path,
+        format=header.format,
+        modality=modality,
+        modality_from=said_by,
+        series=modalities.get(modality).series(header) if modality else "",
+        identifiers=header.identifiers,
+        digests=digests,
+    )
 
 
 def _digest(path: Path) -> Digest:

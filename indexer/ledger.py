@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -40,8 +41,10 @@ class Stored:
     """An item of the index, seen from its files."""
 
     item_id: str
+    uri: str
     series_key: str
-    files: tuple[FileEntry, ...]
+    files: tuple[FileEntry, ...]  # in the archive of this run
+    elsewhere: tuple[FileEntry, ...] = ()  # copies in other archives of the same index
 
     def state(self, stats: Mapping[str, FileStat]) -> State:
         """Compare with `stats`: what lies in the archive now, by uri."""
@@ -55,6 +58,9 @@ class Stored:
         return State.UNCHANGED if same else State.DIRTY
 
 
+OTHER_ARCHIVE = re.compile(r"@\d+/")  # begins the uris of every archive but an index's first
+
+
 class Ledger:
     """Every stored item by id."""
 
@@ -62,13 +68,26 @@ class Ledger:
         self.items = {item.item_id: item for item in stored}
 
     @classmethod
-    def of(cls, store: LanceStore) -> Ledger:
-        """The ledger of an index: one projected scan, no vectors read."""
-        return cls(
-            Stored(row["item_id"], row["series_key"] or "", tuple(FileEntry(**file) for file in row["files"] or ()))
-            for row in store.ledger().to_pylist()
-        )
+    def of(cls, store: LanceStore, prefix: str = "") -> Ledger:
+        """The ledger of an index, seen from the archive whose uris begin with `prefix`. No vectors are read."""
+        items = []
+        for row in store.ledger().to_pylist():
+            files = [FileEntry(**file) for file in row["files"] or ()]
+            own = tuple(entry for entry in files if is_of(entry.path, prefix))
+            rest = tuple(entry for entry in files if not is_of(entry.path, prefix))
+            items.append(Stored(row["item_id"], row["uri"], row["series_key"] or "", own, rest))
+        return cls(items)
 
     def paths(self) -> Iterable[str]:
-        """The uri of every file."""
+        """The uri of every file in this archive."""
         return (entry.path for item in self.items.values() for entry in item.files)
+
+
+def is_of(uri: str, prefix: str) -> bool:
+    """True where `uri` belongs to the archive with that prefix."""
+    return _prefix(uri) == prefix
+
+
+def _prefix(uri: str) -> str:
+    found = OTHER_ARCHIVE.match(uri)
+    return found.group() if found else ""

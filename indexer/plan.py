@@ -6,18 +6,18 @@ an item whose bytes are already stored under its id is never read again, whereve
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from blake3 import blake3
 
 from m3search import modalities
-from m3search.errors import Reason, UnreadableFile
 from m3search.indexer.archives.folder import FileStat
 from m3search.indexer.archives.manifest import Row
-from m3search.indexer.inspect import Inspected
+from m3search.indexer.inspect import Inspected, Word
 from m3search.indexer.ledger import FileEntry, Ledger, State, Stored
 from m3search.privacy import PathMask, Pseudonyms
 from m3search.types import ModalityFrom, Source
@@ -30,11 +30,20 @@ class Work:
     """One item to read, embed and write. `source.modality` is "" while the encoder has yet to decide."""
 
     item_id: str
+    uri: str  # of the file, or of the folder that a series shares
     source: Source
     row: Row
     files: tuple[FileEntry, ...]
     series_key: str
     replaces: tuple[str, ...] = ()  # ids of items that held an earlier state of these files
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A stored item whose bytes are the same while its files were copied, renamed or touched."""
+
+    uri: str
+    files: tuple[FileEntry, ...]
 
 
 @dataclass(slots=True)
@@ -43,10 +52,9 @@ class Plan:
 
     work: list[Work] = field(default_factory=list)
     unchanged: set[str] = field(default_factory=set)  # item ids that stay as they are
-    moved: dict[str, tuple[FileEntry, ...]] = field(default_factory=dict)  # same bytes, other files or times
+    moved: dict[str, Moved] = field(default_factory=dict)  # by item id: same bytes, other files or times
     superseded: set[str] = field(default_factory=set)  # leftovers of a killed run
     gone: set[str] = field(default_factory=set)  # no file is left in the archive
-    failures: list[UnreadableFile] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,7 @@ def compare(stats: Iterable[FileStat], ledger: Ledger, root: Path, mask: PathMas
                 extra[uri] = FileStat.of(mask.resolve(root, uri))
             except OSError:
                 continue
-    return Known(now, {item_id: item.state(extra) for item_id, item in ledger.items.items()})
+    return Known(now, {item_id: item.state(extra) for item_id, item in ledger.items.items() if item.files})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,27 +96,13 @@ class Declared:
     rows: Mapping[Path, Row]
     modality: str = ""  # --modality: for files whose header does not say
 
-    def modality_of(self, found: Inspected) -> tuple[str, ModalityFrom]:
-        """Header, then manifest, then option, then folder names; ("", "encoder") leaves it to the encoder.
-
-        Raises:
-            UnreadableFile: the manifest declares another modality than the header, or the kind is not searched.
-        """
-        declared = self.rows.get(found.path, Row()).modality
-        if found.modality:
-            if declared and declared != found.modality:
-                raise UnreadableFile(
-                    found.path,
-                    Reason.WRONG_MODALITY,
-                    f"the manifest says {declared}, its own header says {found.modality}; correct the manifest",
-                )
-            return found.modality, "header"
-        if declared:
-            return declared, "manifest"
+    def word(self, path: Path) -> Word:
+        """What the manifest, the option and the folder names say of one file."""
+        declared = self.rows.get(path, Row()).modality
         if self.modality:
-            return self.modality, "option"
-        hint = modalities.from_folders(found.path.relative_to(self.root).parent)
-        return (hint, "folder") if hint else ("", "encoder")
+            return Word(declared, self.modality, "option")
+        hint = modalities.from_folders(path.relative_to(self.root).parent)
+        return Word(declared, hint, "folder") if hint else Word(declared)
 
     def row_of(self, files: Sequence[Path]) -> Row:
         """One row for an item of several files: the first text, every label."""
@@ -138,7 +132,9 @@ class _Group:
 class Planner:
     """Turns inspected files into a `Plan`."""
 
-    def __init__(self, ledger: Ledger, known: Known, declared: Declared, mask: PathMask, pseudonyms: Pseudonyms) -> None:
+    def __init__(
+        self, ledger: Ledger, known: Known, declared: Declared, mask: PathMask, pseudonyms: Pseudonyms
+    ) -> None:
         self._ledger = ledger
         self._known = known
         self._declared = declared
@@ -149,15 +145,22 @@ class Planner:
             if item.series_key:
                 self._stored_series[item.series_key].append(item)
 
-    def plan(self, inspected: Sequence[Inspected]) -> Plan:
-        """Every file of `inspected` ends in the plan: as work, as a moved copy, or as a failure."""
+    def plan(self, inspected: Sequence[Inspected], failed: Collection[Path] = ()) -> Plan:
+        """Every file of `inspected` ends in the plan: as work or as a moved copy.
+
+        `failed` are files that could not be inspected: what is stored of them stays.
+        """
         for found in inspected:  # all of them first: a folder named after a patient masks every file below it
             self._mask.learn(found.path.relative_to(self._declared.root), found.identifiers)
         plan = Plan()
-        groups = self._grouped(inspected, plan)
+        groups = self._grouped(inspected)
         states = self._known.states
         plan.unchanged = {item_id for item_id, state in states.items() if state is State.UNCHANGED}
         plan.gone = {item_id for item_id, state in states.items() if state is State.GONE}
+        for item_id in sorted(plan.gone):
+            if copies := self._ledger.items[item_id].elsewhere:
+                plan.gone.discard(item_id)
+                plan.moved[item_id] = Moved(copies[0].path, copies)
         dirty = {item_id for item_id, state in states.items() if state is State.DIRTY}
         touched: dict[str, list[str]] = defaultdict(list)  # uri -> stored items that list it
         for item_id in dirty | self._joined(groups, plan):
@@ -168,22 +171,17 @@ class Planner:
             former = {item_id for uri in group.entries for item_id in touched.get(uri, ())}
             claimed |= former
             self._settle(group, former, plan)
-        plan.superseded = dirty - claimed - plan.moved.keys() - self._failed_items(plan)
+        plan.superseded = dirty - claimed - plan.moved.keys() - self._kept(failed)
         return plan
 
-    def _grouped(self, inspected: Sequence[Inspected], plan: Plan) -> dict[str, _Group]:
+    def _grouped(self, inspected: Sequence[Inspected]) -> dict[str, _Group]:
         groups: dict[str, _Group] = {}
         for found in sorted(inspected, key=lambda found: found.path):
-            try:
-                modality, modality_from = self._declared.modality_of(found)
-            except UnreadableFile as error:
-                plan.failures.append(error)
-                continue
             entries = [self._entry(digest.stat, digest.digest) for digest in found.digests]
             series_key = self._pseudonyms.of(found.series)
             # Equal bytes in two places are one item with two copies.
             key = series_key or "\n".join(sorted(entry.digest for entry in entries))
-            group = groups.setdefault(key, _Group(modality, modality_from, found.format, series_key))
+            group = groups.setdefault(key, _Group(found.modality, found.modality_from, found.format, series_key))
             group.entries.update((entry.path, entry) for entry in entries)
             if series_key or not group.sources:
                 group.sources[found.path] = None
@@ -206,18 +204,19 @@ class Planner:
         files = tuple(sorted(group.entries.values(), key=lambda entry: entry.path))
         if stored := self._ledger.items.get(item_id):
             here = {entry.path for entry in files}
-            others = [
-                entry for entry in stored.files if entry.path not in here and self._is_present(entry)
-            ]
-            plan.moved[item_id] = tuple(sorted([*files, *others], key=lambda entry: entry.path))
+            others = [entry for entry in stored.files if entry.path not in here and self._is_present(entry)]
+            others.extend(stored.elsewhere)
+            uri = stored.uri if others or stored.uri in here else self._uri(tuple(group.sources))
+            plan.moved[item_id] = Moved(uri, tuple(sorted([*files, *others], key=lambda entry: entry.path)))
             plan.gone.discard(item_id)
             plan.unchanged.discard(item_id)
             return
-        replaces = tuple(sorted(former))
+        replaces = tuple(sorted(one for one in former if not self._ledger.items[one].elsewhere))
         plan.unchanged.difference_update(replaces)
         plan.work.append(
             Work(
                 item_id=item_id,
+                uri=self._uri(tuple(group.sources)),
                 source=Source(
                     modality=group.modality,
                     format=group.format,
@@ -231,15 +230,19 @@ class Planner:
             )
         )
 
-    def _failed_items(self, plan: Plan) -> set[str]:
-        """Stored items one of whose files cannot be inspected now: kept, since nothing stored may be lost."""
-        failed = {self._mask.uri(error.path.relative_to(self._declared.root)) for error in plan.failures}
+    def _kept(self, failed: Collection[Path]) -> set[str]:
+        """Stored items one of whose files fails now: kept, since nothing stored may be lost to a bad copy."""
+        uris = {self._mask.uri(path.relative_to(self._declared.root)) for path in failed}
         return {
-            item_id for item_id, item in self._ledger.items.items() if any(entry.path in failed for entry in item.files)
+            item_id for item_id, item in self._ledger.items.items() if any(entry.path in uris for entry in item.files)
         }
 
     def _entry(self, stat: FileStat, digest: str) -> FileEntry:
         return FileEntry(self._mask.uri(stat.path.relative_to(self._declared.root)), stat.size, stat.mtime_ns, digest)
+
+    def _uri(self, sources: Sequence[Path]) -> str:
+        shared = sources[0] if len(sources) == 1 else Path(os.path.commonpath([path.parent for path in sources]))
+        return self._mask.uri(shared.relative_to(self._declared.root))
 
     def _is_present(self, entry: FileEntry) -> bool:
         stat = self._known.stats.get(entry.path)

@@ -1,19 +1,17 @@
-"""One item from its files to model input, in a worker process: what crosses back is small and holds no full-size pixels."""
+"""One item from its files to model input, in a worker process. What crosses back is small: no full-size pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m3search import modalities
+from m3search.modalities.reading import read_item
 from m3search.types import Identity, InputSpec, Source, Tags
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-    from m3search.types import UInt8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +34,7 @@ def read(source: Source, spec: InputSpec) -> Reading:
         UnreadableFile: naming the file and the reason.
     """
     modality = modalities.get(source.modality)
-    item = modality.read(source, spec)
+    item = read_item(source, spec)
     return Reading(
         inputs=modality.prepare(item, spec),
         locators=tuple(part.locator for part in item.parts),
@@ -46,10 +44,3 @@ def read(source: Source, spec: InputSpec) -> Reading:
         provenance=item.provenance,
         thumbnail=modality.thumbnail(item),
     )
-
-
-def preview(path: Path) -> UInt8:
-    """A raster as uint8 (H, W, 3), for the encoder to decide what it shows."""
-    from m3search.formats import raster
-
-    return raster.as_rgb(raster.read(path).pixels)

@@ -1,3 +1,48 @@
-"""m3search: one search over medical archives of five modalities. A research tool, not a medical device."""
+"""m3search: one search over medical archives of five modalities. A research tool, not a medical device.
+
+>>> import m3search
+>>> m3search.index("./archive", index="./.m3search")            # doctest: +SKIP
+>>> engine = m3search.open("./.m3search")                       # doctest: +SKIP
+>>> hits = engine.search("pleural effusion", modality="xray")   # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from m3search.encoders import load_encoder
+    from m3search.errors import M3SearchError
+    from m3search.indexer import Report, index
+    from m3search.search import Engine, Results
+    from m3search.types import Hit
 
 __version__ = "0.1.0"
+__all__ = ["Engine", "Hit", "M3SearchError", "Report", "Results", "index", "load_encoder", "open"]
+
+_HOMES = {
+    "Engine": "m3search.search",
+    "Hit": "m3search.types",
+    "M3SearchError": "m3search.errors",
+    "Report": "m3search.indexer",
+    "Results": "m3search.search",
+    "index": "m3search.indexer",
+    "load_encoder": "m3search.encoders",
+}
+
+
+def open(path: Path | str | None = None, model: str | Path | None = None) -> Engine:
+    """The engine of an index; see `m3search.search.Engine.open`."""
+    from m3search.search import Engine
+
+    return Engine.open(path, model)
+
+
+def __getattr__(name: str) -> Any:  # names load their module when first used: `import m3search` costs nothing
+    if name not in _HOMES:
+        raise AttributeError(f"module 'm3search' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

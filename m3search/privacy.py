@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from hashlib import sha256
@@ -54,9 +55,12 @@ class PathMask:
 
     A path component that holds an identifier of one of its own DICOM files is stored as "~" and its pseudonym. Who has
     the key and the archive can find the file again: `resolve` looks for the entry with that pseudonym.
+
+    `prefix` begins every uri: "" for the first archive of an index, "@1/" for the second, and so on.
     """
 
-    def __init__(self, pseudonyms: Pseudonyms, known: Iterable[str] = ()) -> None:
+    def __init__(self, pseudonyms: Pseudonyms, known: Iterable[str] = (), prefix: str = "") -> None:
+        self.prefix = prefix
         self._pseudonyms = pseudonyms
         self._of: dict[str, str] = {}
         self._masked = {part for uri in known for part in PurePosixPath(uri).parts if part.startswith(MASK)}
@@ -75,9 +79,9 @@ class PathMask:
     def uri(self, relative: Path) -> str:
         """POSIX path relative to the archive, masked where an identifier is known."""
         if not self._masked:
-            return relative.as_posix()
+            return self.prefix + relative.as_posix()
         parts = ((self._mask(part), part) for part in relative.parts)
-        return "/".join(masked if masked in self._masked else part for masked, part in parts)
+        return self.prefix + "/".join(masked if masked in self._masked else part for masked, part in parts)
 
     def resolve(self, root: Path, uri: str) -> Path:
         """The file of `uri` below `root`.
@@ -86,7 +90,7 @@ class PathMask:
             FileNotFoundError: no entry has that name or pseudonym.
         """
         path = root
-        for part in PurePosixPath(uri).parts:
+        for part in PurePosixPath(uri.removeprefix(self.prefix)).parts:
             if part.startswith(MASK):
                 name = next((entry.name for entry in path.iterdir() if self._mask(entry.name) == part), None)
                 if name is None:
@@ -100,3 +104,11 @@ class PathMask:
         if part not in self._of:
             self._of[part] = MASK + self._pseudonyms.of(part)
         return self._of[part]
+
+
+def scrub(text: str, identifiers: Iterable[str]) -> str:
+    """The text with each of `identifiers` (4 characters or more, any case) replaced by "[removed]"."""
+    for identifier in sorted(set(identifiers), key=len, reverse=True):
+        if len(identifier) >= CONTAINED_FROM:
+            text = re.sub(re.escape(identifier), "[removed]", text, flags=re.IGNORECASE)
+    return text

@@ -1,12 +1,12 @@
 """The values that travel between the layers: frozen, with units stated.
 
 An *item* is one searchable unit (an image, a CT series, a slide, an ECG record); its *parts* are its slices, tiles or
-windows. `Source`, `Item` and `Batch` exist while a file is read; `Query`, `Hit` and `Results` while it is searched.
+windows. `Header`, `Source`, `Item` and `Batch` exist while a file is read; a `Hit` is what a search returns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -66,7 +66,7 @@ class Identity:
     patient_id: str = field(default="", repr=False)
     study_uid: str = field(default="", repr=False)
     series_uid: str = field(default="", repr=False)
-    secrets: tuple[str, ...] = field(default=(), repr=False)  # names, birth date, accession number: to be masked in paths
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # names, birth date, accession number, ids: never kept
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,19 +124,6 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """What is asked: exactly one of text, file or item. `Engine.search` builds it from its arguments."""
-
-    text: str = ""
-    file: Path | None = None
-    file_modality: str | None = None  # what a raster query file shows, where its header cannot say
-    item_id: str = ""
-    k: int = 10
-    modalities: tuple[str, ...] = ()  # () is all
-    where: str = ""  # filter expression, see m3search.filters
-
-
-@dataclass(frozen=True, slots=True)
 class Hit:
     """One result. Everything here may be shown: no field holds a direct identifier."""
 
@@ -151,22 +138,3 @@ class Hit:
     patient_key: str = ""
     best_part: str = ""  # locator of the part nearest to the query; "" where the item has only one
     thumbnail: bytes = field(default=b"", repr=False)  # JPEG or PNG
-
-
-@dataclass(frozen=True, slots=True)
-class Results(Sequence[Hit]):
-    """Ranked hits of one query, best first, ties by item_id."""
-
-    query: str
-    mode: Literal["exact", "ann", "filtered-exact", "filtered-ann"]
-    took_ms: float
-    hits: tuple[Hit, ...]
-
-    def __len__(self) -> int:
-        return len(self.hits)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.hits[index]
-
-    def __iter__(self) -> Iterator[Hit]:
-        return iter(self.hits)

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from m3search.errors import Reason, UnreadableFile
+from m3search.modalities.reading import unreadable
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,7 +24,7 @@ PRELOAD = ["m3search.indexer.read", "m3search.indexer.inspect"]  # imported once
 
 
 class Task(Generic[T]):
-    """A call to make: `path` names the file in case the call dies; `key` is the caller's own, given back with the result."""
+    """A call to make. `path` names the file in case the call dies; `key` is the caller's own and comes back."""
 
     __slots__ = ("arguments", "key", "path")
 
@@ -43,7 +44,9 @@ class LocalRunner:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
 
@@ -61,16 +64,18 @@ class LocalRunner:
         flying: dict[Future[R | UnreadableFile], Task[T]] = {}
         exhausted = False
         while flying or suspects or not exhausted:
-            room = (1 if suspects else self._workers * AHEAD) - len(flying)
-            while room > 0 and (suspects or not exhausted):
-                task = suspects.popleft() if suspects else next(waiting, None)
-                if task is None:
-                    exhausted = True
-                    break
+            alone = bool(suspects)
+            if alone:  # nothing is flying: every suspect landed here when the pool broke
+                task = suspects.popleft()
                 flying[self._submit(call, task)] = task
-                room -= 1
-            alone = len(flying) == 1
-            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+            while not alone and not exhausted and len(flying) < self._workers * AHEAD:
+                if (following := next(waiting, None)) is None:
+                    exhausted = True
+                else:
+                    flying[self._submit(call, following)] = following
+            if not flying:
+                break
+            for future in self._ended(flying):
                 task = flying.pop(future)
                 try:
                     result = future.result()
@@ -83,6 +88,13 @@ class LocalRunner:
                         task.path, Reason.CRASHED, "takes its decoder down with it; the file is likely to be damaged"
                     )
                 yield task.key, result
+
+    @staticmethod
+    def _ended(flying: Iterable[Future[R | UnreadableFile]]) -> Iterable[Future[R | UnreadableFile]]:
+        """Futures that are done; all of them if the pool broke, since then none will end by itself."""
+        done = wait(flying, return_when=FIRST_COMPLETED).done
+        broke = any(isinstance(future.exception(), BrokenProcessPool) for future in done)
+        return wait(flying).done if broke else done
 
     def _submit(self, call: Callable[..., R], task: Task[T]) -> Future[R | UnreadableFile]:
         try:
@@ -100,31 +112,23 @@ class LocalRunner:
 
 
 def _guarded(call: Callable[..., R], path: Path, arguments: tuple[Any, ...]) -> R | UnreadableFile:
-    """The call's result, or what went wrong as a value: decoders raise anything, and their messages may quote headers."""
+    """The call's result, or what went wrong as a value: decoders may raise anything."""
     try:
         return call(*arguments)
     except UnreadableFile as error:
         return error
-    except MemoryError:
-        return UnreadableFile(path, Reason.TOO_LARGE, "needs more memory than there is; read it on a larger machine")
     except Exception as error:
-        return UnreadableFile(
-            path,
-            Reason.CORRUPT,
-            f"could not be decoded ({type(error).__name__} in {_raised_in(error)}); if other viewers open it, "
-            f"please report it as a defect",
-        )
-
-
-def _raised_in(error: Exception) -> str:
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return str(trace.tb_frame.f_globals.get("__name__", "?")) if trace else "?"
+        return unreadable(path, error)
 
 
 def _end_with_parent() -> None:
     """Workers must not outlive a killed run: they would hold memory and, on some systems, its files."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

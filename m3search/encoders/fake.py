@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -104,11 +104,11 @@ class FakeEncoder(Encoder):
         return self._projections[features]
 
 
-def _signs(word: str, width: int) -> npt.NDArray[Any]:
+def _signs(word: str, width: int) -> Float32:
     """A fixed vector of +1 and -1 for a word, (width,): words are nearly orthogonal."""
     digest = hashlib.shake_128(word.encode()).digest((width + 7) // 8)
-    bits = np.unpackbits(np.frombuffer(digest, dtype=np.uint8), count=width)
-    return bits.astype(np.float32) * 2 - 1
+    signs: Float32 = np.unpackbits(np.frombuffer(digest, dtype=np.uint8), count=width).astype(np.float32) * 2 - 1
+    return signs
 
 
 def _image_features(images: UInt8) -> Float32:
@@ -116,7 +116,9 @@ def _image_features(images: UInt8) -> Float32:
     batch, channels, height, width = images.shape
     rows = np.add.reduceat(images, _starts(height, GRID), axis=2, dtype=np.float64)
     cells = np.add.reduceat(rows, _starts(width, GRID), axis=3)
-    return (cells.reshape(batch, channels * GRID * GRID) / (height * width / GRID**2) - 127.5).astype(np.float32)
+    means = cells.reshape(batch, channels * GRID * GRID) / (height * width / GRID**2)
+    features: Float32 = (means - 127.5).astype(np.float32)
+    return features
 
 
 def _signal_features(signals: Float32) -> Float32:

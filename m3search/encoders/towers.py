@@ -32,25 +32,274 @@ LITE0_STEM, LITE0_FEATURES = 32, 1280
 LEADS = 12
 
 
-class SamePadConv(nn.Sequential):
+class ConvNorm(nn.Module):
     """Convolution with TensorFlow's "SAME" padding (the weights come from there), batch norm, optionally ReLU6.
 
-    For stride 2 the odd pixel of padding goes to the right and below, which holds for even input sizes: those are all
-    that the towers take.
+    At stride 2 the odd pixel of padding goes to the right and below. That is "SAME" for even input sizes, which are all
+    that `ImageTower` takes.
     """
 
-    def __init__(self, channels: int, out: int, kernel: int, *, stride: int = 1, groups: int = 1, act: bool = True):
-        total = kernel - stride
-        before = total // 2
-        layers: list[nn.Module] = []
-        if before != total - before:
-            layers.append(nn.ZeroPad2d((before, total - before, before, total - before)))
-            before = 0
-        self.pads = bool(layers)
+    def __init__(self, channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True) -> None:
         super().__init__()
-        if layers:
-            self.add_module("pad", layers[0])
-        self.add_module("conv", nn.Conv2d(channels, out, kernel, stride, before, groups=groups, bias=False))
-        self.add_module("norm", nn.BatchNorm2d(out, eps=1e-3, momentum=0.01))
-        if act:
-            self.add_module("act", nn.ReLU6(inplace=True))
+        total = kernel - stride
+        self.pad = (total // 2, total - total // 2) * 2 if total % 2 else None
+        self.conv = nn.Conv2d(channels, out, kernel, stride, 0 if self.pad else total // 2, groups=groups, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(out, eps=1e-3, momentum=0.01)
+        self.act = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pad:
+            x = F.pad(x, self.pad)
+        x = self.norm(self.conv(x))
+        return F.relu6(x) if self.act else x
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter per channel, project; the input is added where the shape is kept."""
+
+    def __init__(self, channels: int, out: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        wide = channels * expansion
+        self.expand = ConvNorm(channels, wide, 1) if expansion > 1 else None
+        self.depthwise = ConvNorm(wide, wide, kernel, stride, groups=wide)
+        self.project = ConvNorm(wide, out, 1, act=False)
+        self.keeps_shape = stride == 1 and channels == out
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.expand(x) if self.expand is not None else x
+        y = self.project(self.depthwise(y))
+        return x + y if self.keeps_shape else y
+
+
+class Lite0(nn.Module):
+    """EfficientNet-Lite0 without its classifier: float (B, 3, S, S) in [-1, 1] to features (B, 1280). S is even."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = ConvNorm(3, LITE0_STEM, 3, 2)
+        blocks = []
+        channels = LITE0_STEM
+        for repeats, kernel, stride, expansion, out in LITE0_STAGES:
+            for i in range(repeats):
+                blocks.append(InvertedResidual(channels, out, kernel, stride if i == 0 else 1, expansion))
+                channels = out
+        self.blocks = nn.Sequential(*blocks)
+        self.head = ConvNorm(channels, LITE0_FEATURES, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(self.blocks(self.stem(x)))  # (B, 1280, S / 32, S / 32)
+        return x.mean((2, 3))
+
+
+def lite0_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights named as `efficientnet-lite-pytorch` names them, renamed for `Lite0`; its classifier is left out."""
+    renamed = {}
+    block_parts = {
+        "_expand_conv": "expand.conv", "_bn0": "expand.norm", "_depthwise_conv": "depthwise.conv",
+        "_bn1": "depthwise.norm", "_project_conv": "project.conv", "_bn2": "project.norm",
+    }  # fmt: skip
+    outer_parts = {"_conv_stem": "stem.conv", "_bn0": "stem.norm", "_conv_head": "head.conv", "_bn1": "head.norm"}
+    for name, tensor in published.items():
+        first, _, rest = name.partition(".")
+        if first == "_blocks":
+            index, part, leaf = rest.split(".")
+            renamed[f"blocks.{index}.{block_parts[part]}.{leaf}"] = tensor
+        elif first in outer_parts:
+            renamed[f"{outer_parts[first]}.{rest}"] = tensor
+    return renamed
+
+
+class Head(nn.Sequential):
+    """Features (B, F) to the shared space (B, D): two layers."""
+
+    def __init__(self, features: int, dim: int, dropout: float = 0.0) -> None:
+        super().__init__(
+            nn.LayerNorm(features), nn.Linear(features, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, dim)
+        )
+
+
+class ImageTower(nn.Module):
+    """uint8 (B, 3, S, S), S even, to embedding float32 (B, D), not normalised."""
+
+    def __init__(self, dim: int = 256, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.trunk = Lite0()
+        self.head = Head(LITE0_FEATURES, dim, dropout)
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """(B, 1280): what the head and the router see."""
+        x = (inputs.float() - 127.0) / 128.0  # the published weights' own scaling
+        return cast("Tensor", self.trunk(x.contiguous(memory_format=torch.channels_last)))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return cast("Tensor", self.head(self.features(inputs)))
+
+
+class Router(nn.Module):
+    """uint8 (B, 3, S, S) to logits over the image modalities: one linear layer on another tower's trunk."""
+
+    def __init__(self, tower: ImageTower, modalities: int) -> None:
+        super().__init__()
+        self.tower = tower
+        self.classify = nn.Linear(LITE0_FEATURES, modalities)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return cast("Tensor", self.classify(self.tower.features(inputs)))
+
+
+class SignalBlock(nn.Module):
+    """Two 1-D convolutions with batch norm and a short cut; the first may halve the length."""
+
+    def __init__(self, channels: int, out: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(channels, out, kernel, stride, kernel // 2, bias=False)
+        self.norm1: nn.Module = nn.BatchNorm1d(out)
+        self.conv2 = nn.Conv1d(out, out, kernel, 1, kernel // 2, bias=False)
+        self.norm2: nn.Module = nn.BatchNorm1d(out)
+        self.short = nn.Conv1d(channels, out, 1, stride, bias=False) if stride > 1 or channels != out else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.short(x) + self.norm2(self.conv2(y)))
+
+
+class SignalTower(nn.Module):
+    """Twelve leads in millivolts, float32 (B, 12, T), NaN where absent, to embedding float32 (B, D), not normalised.
+
+    The network sees each lead without its mean and divided by the record's own spread, which samples are present, and
+    the logarithm of that spread: so shape and voltage are apart, and records without physical units still work.
+    """
+
+    def __init__(self, dim: int = 256, widths: Sequence[int] = (48, 96, 144, 192), dropout: float = 0.0) -> None:
+        super().__init__()
+        self.stem = nn.Conv1d(2 * LEADS + 1, widths[0], 15, 2, 7, bias=False)
+        self.norm: nn.Module = nn.BatchNorm1d(widths[0])
+        blocks = []
+        channels = widths[0]
+        for width in widths:
+            blocks += [SignalBlock(channels, width, 7, 2), SignalBlock(width, width, 7, 1)]
+            channels = width
+        self.blocks = nn.Sequential(*blocks)
+        self.head = Head(2 * channels, dim, dropout)
+
+    @staticmethod
+    def channels(inputs: Tensor) -> Tensor:
+        """(B, 25, T): 12 scaled leads, 12 of presence (0 or 1), 1 of log amplitude."""
+        present = (~torch.isnan(inputs)).float()
+        x = torch.where(torch.isnan(inputs), torch.zeros_like(inputs), inputs)
+        mean = x.sum(2, keepdim=True) / present.sum(2, keepdim=True).clamp(min=1.0)
+        x = (x - mean) * present
+        count = present.sum((1, 2), keepdim=True).clamp(min=1.0)
+        spread = ((x * x).sum((1, 2), keepdim=True) / count + 1e-8).sqrt()  # (B, 1, 1) mV
+        x = (x / spread).clamp(-12.0, 12.0)
+        log_amplitude = spread.log().clamp(-5.0, 3.0) * torch.ones_like(x[:, :1])
+        return torch.cat([x, present, log_amplitude], 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.stem(self.channels(inputs))))
+        x = self.blocks(x)  # (B, C, T / 32)
+        return cast("Tensor", self.head(torch.cat([x.mean(2), x.amax(2)], 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class TextConfig:
+    """Sizes of the BERT encoder: those of all-MiniLM-L6-v2."""
+
+    vocabulary: int = 30522
+    width: int = 384
+    heads: int = 12
+    feed_forward: int = 1536
+    positions: int = 512
+    layers: int = 6
+
+
+class TextLayer(nn.Module):
+    """One post-norm transformer layer of BERT."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.out = nn.Linear(config.width, config.width)
+        self.norm1 = nn.LayerNorm(config.width, eps=1e-12)
+        self.up = nn.Linear(config.width, config.feed_forward)
+        self.down = nn.Linear(config.feed_forward, config.width)
+        self.norm2 = nn.LayerNorm(config.width, eps=1e-12)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """x (B, L, W); bias (B, 1, 1, L), very negative on padding."""
+        length, width = x.shape[1], x.shape[2]
+        qkv = self.qkv(x).view(-1, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        scores = qkv[0] @ qkv[1].transpose(2, 3) * (width // self.heads) ** -0.5  # (B, H, L, L)
+        mixed = (scores + bias).softmax(3) @ qkv[2]
+        x = self.norm1(x + self.out(mixed.transpose(1, 2).reshape(-1, length, width)))
+        return cast("Tensor", self.norm2(x + self.down(F.gelu(self.up(x)))))
+
+
+class TextTower(nn.Module):
+    """Token ids and mask, int64 (B, L), to embedding float32 (B, D), not normalised: BERT, mean over tokens, linear."""
+
+    def __init__(self, dim: int = 256, config: TextConfig | None = None) -> None:
+        super().__init__()
+        config = config or TextConfig()
+        self.words = nn.Embedding(config.vocabulary, config.width)
+        self.places = nn.Embedding(config.positions, config.width)  # token type 0 is added to it when weights are read
+        self.norm = nn.LayerNorm(config.width, eps=1e-12)
+        self.layers = nn.ModuleList([TextLayer(config) for _ in range(config.layers)])
+        self.head = nn.Linear(config.width, dim)
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """(B, L, W): what the first layer takes."""
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        return cast("Tensor", self.norm(self.words(input_ids) + self.places(places)))
+
+    def pool(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        """Mean over the tokens that are not padding: (B, W)."""
+        mask = attention_mask[:, :, None].to(x.dtype)
+        return (x * mask).sum(1) / mask.sum(1).clamp(min=1.0)
+
+    def sentence(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, W): the sentence embedding before the head, comparable with the encoder the weights came from."""
+        bias = (1.0 - attention_mask[:, None, None, :].float()) * -1e4
+        x = self.embed(input_ids)
+        for layer in self.layers:
+            x = layer(x, bias)
+        return self.pool(x, attention_mask)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return cast("Tensor", self.head(self.sentence(input_ids, attention_mask)))
+
+
+def text_state(published: Mapping[str, Tensor], layers: Sequence[int]) -> dict[str, Tensor]:
+    """Weights named as Hugging Face BERT names them, renamed for `TextTower` without its head; `layers` are kept."""
+    renamed = {
+        "words.weight": published["embeddings.word_embeddings.weight"],
+        "places.weight": published["embeddings.position_embeddings.weight"]
+        + published["embeddings.token_type_embeddings.weight"][0],
+        "norm.weight": published["embeddings.LayerNorm.weight"],
+        "norm.bias": published["embeddings.LayerNorm.bias"],
+    }
+    parts = {
+        "out": "attention.output.dense", "norm1": "attention.output.LayerNorm", "up": "intermediate.dense",
+        "down": "output.dense", "norm2": "output.LayerNorm",
+    }  # fmt: skip
+    for new, old in enumerate(layers):
+        source, target = f"encoder.layer.{old}", f"layers.{new}"
+        for leaf in ("weight", "bias"):
+            qkv = [published[f"{source}.attention.self.{name}.{leaf}"] for name in ("query", "key", "value")]
+            renamed[f"{target}.qkv.{leaf}"] = torch.cat(qkv)
+            for ours, theirs in parts.items():
+                renamed[f"{target}.{ours}.{leaf}"] = published[f"{source}.{theirs}.{leaf}"]
+    return renamed
+
+
+def fold_norms(network: nn.Module) -> nn.Module:
+    """Batch norms folded into the convolutions before them, in place; the network is put into evaluation mode."""
+    network.eval()
+    for module in network.modules():
+        for conv, norm in (("conv", "norm"), ("stem", "norm"), ("conv1", "norm1"), ("conv2", "norm2")):
+            c, n = getattr(module, conv, None), getattr(module, norm, None)
+            if isinstance(c, (nn.Conv1d, nn.Conv2d)) and isinstance(n, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                setattr(module, conv, nn.utils.fusion.fuse_conv_bn_eval(c, n))
+                setattr(module, norm, nn.Identity())
+    return network

@@ -1,0 +1,255 @@
+"""One index run: scan, plan, read, embed, write.
+
+Workers decode while this process embeds full batches and a thread commits the shard before: three stages, each busy. A
+shard is one atomic commit; whatever kills the run costs at most the open shard, and the next run continues.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from m3search import __version__
+from m3search.errors import Reason, UnreadableFile
+from m3search.indexer.embed import Embedded, Embedder
+from m3search.indexer.inspect import Inspected, inspect
+from m3search.indexer.ledger import Ledger, is_of
+from m3search.indexer.plan import Declared, Plan, Planner, Work, compare
+from m3search.indexer.read import read
+from m3search.indexer.rows import RowWriter, text_of
+from m3search.indexer.runners.local import LocalRunner, Task
+from m3search.modalities.reading import raster_image
+from m3search.privacy import PathMask, Pseudonyms
+
+if TYPE_CHECKING:
+    from m3search.encoders.base import Encoder
+    from m3search.indexer.archives.folder import Archive, FileStat
+    from m3search.stores.folder import IndexFolder
+    from m3search.stores.lance import LanceStore
+
+SHARD_ITEMS = 512  # items of one commit ...
+SHARD_SECONDS = 5.0  # ... or what came in this time, so that a kill never costs much
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stage of the run is; `total` is 0 where it is not known."""
+
+    stage: str  # "scan", "inspect", "index"
+    done: int
+    total: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did: the keys of `m3search index --json`."""
+
+    run_id: str
+    seen: int  # items and failures
+    indexed: int
+    unchanged: int
+    failed: int
+    removed: int
+    gone: int  # items whose files are no longer in the archive, not removed
+    by_modality: dict[str, int]  # items in the index after the run
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run is made."""
+
+    modality: str = ""  # of files whose header does not say
+    workers: int | None = None  # None: one per core
+    prune: bool = False  # remove items whose files are gone
+
+
+class Run:
+    """One index run of one archive into one index. `run()` may be called once."""
+
+    def __init__(self, index: IndexFolder, encoder: Encoder, archive: Archive, options: Options) -> None:
+        self._index = index.add_archive(archive.root)
+        place = self._index.manifest.archives.index(str(archive.root))
+        self._prefix = f"@{place}/" if place else ""
+        self._encoder = encoder
+        self._archive = archive
+        self._options = options
+        self._store: LanceStore = index.record()
+        self._pseudonyms = Pseudonyms.load(index.key_file)
+        self._run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+        self._failures: dict[Path, UnreadableFile] = {}
+        self._indexed = 0
+
+    def run(self, report: Callable[[Progress], None] = lambda _: None) -> Report:
+        """Index the archive.
+
+        Raises:
+            IndexLocked: another run is writing.
+        """
+        started = time.monotonic()
+        with self._index.lock(), LocalRunner(self._options.workers) as runner:
+            self._store.record_run({"run_id": self._run_id, "started_at": datetime.now(UTC)} | self._versions)
+            plan, mask = self._plan(runner, report)
+            self._store.update_files(
+                {item_id: [entry.as_row() for entry in moved.files] for item_id, moved in plan.moved.items()},
+                {item_id: moved.uri for item_id, moved in plan.moved.items()},
+            )
+            self._write(self._embedded(plan, runner, report))
+            vanished = plan.gone if self._options.prune else set()
+            removed = self._store.delete(sorted(plan.superseded | vanished))
+            self._record_failures(mask)
+            unchanged = len(plan.unchanged) + len(plan.moved)
+            done = Report(
+                run_id=self._run_id,
+                seen=self._indexed + unchanged + len(self._failures),
+                indexed=self._indexed,
+                unchanged=unchanged,
+                failed=len(self._failures),
+                removed=removed,
+                gone=len(plan.gone - vanished),
+                by_modality=self._store.tally("modality"),
+                seconds=round(time.monotonic() - started, 3),
+            )
+            self._finish(done)
+        return done
+
+    def _plan(self, runner: LocalRunner, report: Callable[[Progress], None]) -> tuple[Plan, PathMask]:
+        ledger = Ledger.of(self._store, self._prefix)
+        mask = PathMask(self._pseudonyms, ledger.paths(), self._prefix)
+        stats: list[FileStat] = []
+        for found in self._archive.scan():
+            if isinstance(found, UnreadableFile):
+                self._fail(found)
+            else:
+                stats.append(found)
+            report(Progress("scan", len(stats), 0, len(self._failures)))
+        known = compare(stats, ledger, self._archive.root, mask)
+        declared = Declared(self._archive.root, self._archive.rows, self._options.modality)
+        inspected = list(self._inspected(known.to_inspect(ledger), declared, runner, report))
+        plan = Planner(ledger, known, declared, mask, self._pseudonyms).plan(inspected, self._failures)
+        return plan, mask
+
+    def _inspected(
+        self, stats: list[FileStat], declared: Declared, runner: LocalRunner, report: Callable[[Progress], None]
+    ) -> Iterator[Inspected]:
+        tasks = (Task(stat, stat.path, stat.path, declared.word(stat.path)) for stat in stats)
+        for done, (_, result) in enumerate(runner.map(inspect, tasks), start=1):
+            if isinstance(result, UnreadableFile):
+                self._fail(result)
+            elif result is not None:
+                yield result
+            report(Progress("inspect", done, len(stats), len(self._failures)))
+
+    def _decided(self, work: list[Work], runner: LocalRunner) -> Iterator[Work]:
+        """The work with every modality known: rasters that nobody described are shown to the encoder."""
+        yield from (one for one in work if one.source.modality)
+        undecided = [one for one in work if not one.source.modality]
+        tasks = (Task(one, one.source.files[0], one.source.files[0]) for one in undecided)
+        for one, image in runner.map(raster_image, tasks):
+            if isinstance(image, UnreadableFile):
+                self._fail(image)
+            else:
+                modality, _ = self._encoder.guess_modality(image)
+                yield replace(one, source=replace(one.source, modality=modality))
+
+    def _embedded(self, plan: Plan, runner: LocalRunner, report: Callable[[Progress], None]) -> Iterator[Embedded]:
+        """Items as their vectors are ready."""
+        embedder = Embedder(self._encoder)
+        tasks: list[Task[Work]] = []
+        for work in self._decided(plan.work, runner):
+            if spec := self._encoder.inputs.get(work.source.modality):
+                tasks.append(Task(work, work.source.files[0], work.source, spec))
+            else:
+                self._fail(_no_tower(work, self._encoder.name))
+        for done, (work, reading) in enumerate(runner.map(read, tasks), start=1):
+            if isinstance(reading, UnreadableFile):
+                self._fail(reading)
+            else:
+                yield from embedder.add(work, reading)
+            report(Progress("index", done, len(tasks), len(self._failures)))
+        yield from embedder.flush()
+
+    def _write(self, embedded: Iterable[Embedded]) -> None:
+        """Commit shard after shard while the next one is being made."""
+        with ThreadPoolExecutor(1) as writer:
+            last: Future[None] | None = None
+            for shard in _shards(embedded):
+                if last:
+                    last.result()  # one commit at a time; an error of the disk ends the run here
+                last = writer.submit(self._commit, shard)
+                self._indexed += len(shard)
+            if last:
+                last.result()
+
+    def _commit(self, shard: list[Embedded]) -> None:
+
+        from m3search.stores import schema
+
+        rows = RowWriter(self._pseudonyms, self._run_id)
+        now = datetime.now(UTC)
+        texts = [text_of(one.work, one.reading) for one in shard]
+        vectors = dict(zip(unique := sorted({t for t in texts if t}), self._encoder.encode_text(unique), strict=True))
+        items = [rows.item(one, text, vectors.get(text), now) for one, text in zip(shard, texts, strict=True)]
+        parts = [part for one in shard for part in rows.parts(one)]
+        dim = self._encoder.dim
+        self._store.write(schema.conform(items, schema.items(dim)), schema.conform(parts, schema.parts(dim)))
+        if replaced := sorted({item_id for one in shard for item_id in one.work.replaces}):
+            self._store.delete(replaced)
+
+    def _fail(self, error: UnreadableFile) -> None:
+        self._failures[error.path] = error
+
+    def _record_failures(self, mask: PathMask) -> None:
+        """The failures table after a run: what failed now. Files that are mended or gone leave it."""
+        now = datetime.now(UTC)
+        rows = [
+            {
+                "uri": mask.uri(path.relative_to(self._archive.root)),
+                "reason": error.reason.value,
+                "message": error.message,
+                "run_id": self._run_id,
+                "failed_at": now,
+            }
+            for path, error in self._failures.items()
+        ]
+        before = {uri for uri in self._store.failures().column("uri").to_pylist() if is_of(uri, self._prefix)}
+        self._store.clear_failures(sorted(before - {row["uri"] for row in rows}))
+        self._store.record_failures(rows)
+
+    def _finish(self, report: Report) -> None:
+        columns = ("run_id", "seen", "indexed", "unchanged", "failed", "removed")
+        row = {column: getattr(report, column) for column in columns}
+        started = datetime.now(UTC) - timedelta(seconds=report.seconds)
+        self._store.record_run(row | self._versions | {"started_at": started, "finished_at": datetime.now(UTC)})
+        if report.indexed or report.removed:
+            self._store.optimize()
+
+    @property
+    def _versions(self) -> dict[str, str]:
+        return {"encoder": self._encoder.fingerprint, "version": __version__}
+
+
+def _shards(embedded: Iterable[Embedded]) -> Iterator[list[Embedded]]:
+    shard: list[Embedded] = []
+    opened = time.monotonic()
+    for one in embedded:
+        shard.append(one)
+        if len(shard) >= SHARD_ITEMS or time.monotonic() - opened > SHARD_SECONDS:
+            yield shard
+            shard, opened = [], time.monotonic()
+    if shard:
+        yield shard
+
+
+def _no_tower(work: Work, encoder: str) -> UnreadableFile:
+    modality = work.source.modality
+    return UnreadableFile(
+        work.source.files[0], Reason.UNSUPPORTED, f"is {modality}, which encoder {encoder} has no tower for"
+    )

@@ -1,0 +1,34 @@
+"""The command line: parses and prints. Whatever it can do, the Python API can.
+
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no index, or another encoder's; 4 `--strict` and something could not be
+read.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from m3search.errors import M3SearchError, NoIndex, UsageError
+
+
+def main() -> None:
+    """Entry point of `m3search`."""
+    from m3search.cli.commands import app
+
+    try:
+        app()
+    except M3SearchError as error:
+        sys.stderr.write(f"m3search: {error}\n")
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        sys.stderr.write("m3search: interrupted; what was stored stays, run again to continue\n")
+        sys.exit(130)
+
+
+def exit_code(error: M3SearchError) -> int:
+    """The process's exit code for an error."""
+    if isinstance(error, UsageError):
+        return 2
+    if isinstance(error, NoIndex):
+        return 3
+    return 1

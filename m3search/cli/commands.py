@@ -1,0 +1,219 @@
+"""The commands of `m3search`. Each imports what it needs when it runs, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m3search.errors import UsageError
+
+app = typer.Typer(
+    name="m3search",
+    help="One search over chest X-rays, CT, fundus photographs, ECGs and pathology slides. "
+    "A research tool, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+model_app = typer.Typer(help="The encoders that are installed here.", no_args_is_help=True)
+app.add_typer(model_app, name="model")
+
+IndexOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--index", help="Index folder. Default: $M3SEARCH_INDEX, else the nearest .m3search upwards, else here."
+    ),
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Encoder, by name or folder. Default: the index's own, else m3bind-small.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ItemArgument = Annotated[str, typer.Argument(help="Item id, or a beginning that only it has.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from m3search import __version__
+
+        typer.echo(f"m3search {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def index(
+    archive: Annotated[Path, typer.Argument(help="A folder of medical files, or a manifest (.csv) that lists them.")],
+    index: IndexOption = None,
+    modality: Annotated[
+        str | None, typer.Option("--modality", help="What files show whose own header does not say (PNG, JPEG, TIFF).")
+    ] = None,
+    model: ModelOption = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Reading processes. Default: one per core.")
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove items whose files are gone from the archive.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 if any file could not be read.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Read an archive into the index. What is stored already is not read again."""
+    from m3search import modalities
+    from m3search.cli import printing
+    from m3search.indexer import Options
+    from m3search.indexer import index as run_index
+
+    if modality:
+        modalities.get(modality)
+    options = Options(modality=modality or "", workers=workers, prune=prune)
+    with printing.progress() as progress:
+        report = run_index(archive, index, model=model, options=options, progress=progress)
+    printing.report(report, as_json)
+    if strict and report.failed:
+        raise typer.Exit(4)
+
+
+@app.command()
+def query(
+    text: Annotated[str | None, typer.Argument(help='What to look for, in plain words: "pleural effusion".')] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", help="An image, DICOM or ECG file to find similar items to.")
+    ] = None,
+    item: Annotated[str | None, typer.Option("--item", help="A stored item to find similar ones to.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
+    modality: Annotated[str | None, typer.Option("--modality", help="Only these modalities, joined by commas.")] = None,
+    where: Annotated[
+        str | None, typer.Option("--where", help="""Only items that match, e.g. "sex = 'F' and year >= 2015".""")
+    ] = None,
+    index: IndexOption = None,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a contact sheet with thumbnails.")] = None,
+) -> None:
+    """Search the index by a text, by a file, or by a stored item."""
+    from m3search.cli import printing
+    from m3search.search import Engine
+
+    if as_json and as_csv:
+        raise UsageError("choose one of --json and --csv")
+    names = [name.strip() for name in modality.split(",") if name.strip()] if modality else None
+    engine = Engine.open(index, model)
+    results = engine.search(text, image=image, item=item, k=k, modality=names, where=where)
+    if html:
+        results.save_html(html)
+    printing.results(results, "json" if as_json else "csv" if as_csv else "table", html)
+
+
+@app.command()
+def show(
+    item: ItemArgument,
+    index: IndexOption = None,
+    thumbnail: Annotated[
+        Path | None, typer.Option("--thumbnail", help="Write the item's thumbnail to this file.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Everything stored of one item, with how its pixels became a vector."""
+    from m3search.cli import printing
+    from m3search.search import Engine
+
+    engine = Engine.open(index)
+    row = engine.show(item)
+    if thumbnail:
+        thumbnail.write_bytes(engine.thumbnail(row["item_id"]))
+    printing.item(row, as_json)
+
+
+@app.command()
+def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
+    """What the index holds and what it was built with."""
+    from m3search.cli import printing
+    from m3search.search import Engine
+
+    printing.status(Engine.open(index).status(), as_json)
+
+
+@app.command()
+def failures(index: IndexOption = None, as_json: JsonOption = False) -> None:
+    """Files that could not be read, each with its reason. They are tried again by the next index run."""
+    from m3search.cli import printing
+    from m3search.search import Engine
+
+    printing.failures(Engine.open(index).failures(), as_json)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="Training configuration (.toml).")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the bundle. Default: the configuration's own.")
+    ] = None,
+) -> None:
+    """Train encoders and write them as a bundle."""
+    from m3search.trainer import train as run_training
+
+    run_training(config, out)
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for the synthetic archive, its index and the sheet.")
+    ] = Path("demo"),
+    patients: Annotated[int, typer.Option("--patients", min=1, help="How many synthetic patients.")] = 8,
+) -> None:
+    """Write synthetic patients, index them, search them, and draw a contact sheet."""
+    from m3search.cli.demo import run_demo
+
+    run_demo(out, patients)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """What this machine can do for m3search, and what each missing piece costs."""
+    from m3search.cli import printing
+    from m3search.doctor import examine
+
+    printing.doctor(examine(), as_json)
+
+
+@model_app.command("list")
+def model_list(as_json: JsonOption = False) -> None:
+    """The bundles found here."""
+    from m3search.cli import printing
+    from m3search.encoders.bundle import list_bundles
+
+    printing.models(list_bundles(), as_json)
+
+
+@model_app.command("show")
+def model_show(name: Annotated[str, typer.Argument(help="Bundle, by name or folder.")]) -> None:
+    """A bundle's model card: data, licences, figures, limits."""
+    from m3search.encoders.bundle import Bundle, find_bundle
+
+    typer.echo(Bundle.open(find_bundle(name)).path("MODEL_CARD.md").read_text(encoding="utf-8"))
+
+
+@model_app.command("verify")
+def model_verify(
+    name: Annotated[str, typer.Argument(help="Bundle, by name or folder.")], as_json: JsonOption = False
+) -> None:
+    """Check every byte of a bundle against its seal."""
+    from m3search.encoders.bundle import Bundle, find_bundle
+
+    bundle = Bundle.open(find_bundle(name))
+    bundle.verify()
+    result = {"name": bundle.name, "fingerprint": bundle.fingerprint, "intact": True}
+    typer.echo(
+        json.dumps(result) if as_json else f"{bundle.name}@{bundle.fingerprint[:8]}: every file matches its seal"
+    )

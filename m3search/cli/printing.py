@@ -1,0 +1,178 @@
+"""What the commands print: tables for people, JSON for programs. Progress goes to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from m3search.doctor import Finding
+    from m3search.encoders.bundle import FoundBundle
+    from m3search.indexer import Progress, Report
+    from m3search.search import Results
+    from m3search.search.engine import Status
+
+STAGES = {"scan": "looking", "inspect": "inspecting", "index": "indexing"}
+
+
+def _json(value: Any) -> None:
+    def plain(value: Any) -> Any:
+        return value.isoformat() if isinstance(value, datetime) else str(value)
+
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=plain) + "\n")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for column in columns:
+        right = column in {"rank", "score", "items", "tries", "size"}
+        table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    return table
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Progress], None]]:
+    """A bar with rate and time left on standard error, if that is a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns: list[ProgressColumn | str] = [
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("[red]{task.fields[failed]}"),
+    ]
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        tasks = {}
+
+        def show(now: Any) -> None:
+            if now.stage not in tasks:
+                tasks[now.stage] = bar.add_task(STAGES[now.stage], total=None, rate="", failed="")
+            task = bar.tasks[tasks[now.stage]]
+            rate = f"{task.speed:.0f}/s" if task.speed else ""
+            failed = f"{now.failed} failed" if now.failed else ""
+            bar.update(tasks[now.stage], completed=now.done, total=now.total or None, rate=rate, failed=failed)
+
+        yield show
+
+
+def report(done: Report, as_json: bool) -> None:
+    """What an index run did."""
+    if as_json:
+        _json(asdict(done))
+        return
+    console = Console()
+    held = ", ".join(f"{count} {name}" for name, count in sorted(done.by_modality.items())) or "nothing"
+    console.print(
+        f"indexed [bold]{done.indexed}[/], unchanged {done.unchanged}, failed {done.failed} in {done.seconds:.1f} s"
+    )
+    console.print(f"the index holds {held}")
+    if done.removed:
+        console.print(f"removed {done.removed}")
+    if done.gone:
+        console.print(f"{done.gone} items have no file in the archive any more: --prune removes them")
+    if done.failed:
+        console.print('why files failed: "m3search failures"')
+
+
+def results(found: Results, form: Literal["table", "json", "csv"], sheet: Path | None) -> None:
+    """Ranked hits."""
+    if form == "json":
+        sys.stdout.write(found.to_json() + "\n")
+        return
+    if form == "csv":
+        found.write_csv(sys.stdout)
+        return
+    table = _table("rank", "score", "modality", "what", "where", "item")
+    for hit in found:
+        place = f"{hit.uri} [{hit.best_part}]" if hit.best_part else hit.uri
+        words = _short(hit.text or ", ".join(hit.labels), 110)
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", hit.modality, words, place, hit.item_id[:8])
+    console = Console()
+    console.print(table if len(found) else "no hits: the index is empty, or nothing in it passes the filters")
+    if sheet:
+        console.print(f"contact sheet: {sheet}", soft_wrap=True)
+
+
+def item(row: Mapping[str, Any], as_json: bool) -> None:
+    """One item, column by column."""
+    row = {**row, "provenance": json.loads(row["provenance"] or "{}")}
+    if as_json:
+        _json(row)
+        return
+    table = _table("column", "value")
+    for column, value in row.items():
+        if column == "provenance":
+            value = json.dumps(value, indent=1, ensure_ascii=False)
+        elif column == "files":
+            value = "\n".join(file["path"] for file in value)
+        elif isinstance(value, list):
+            value = ", ".join(value)
+        if value not in (None, ""):
+            table.add_row(column, str(value))
+    Console().print(table, markup=False)
+
+
+def status(now: Status, as_json: bool) -> None:
+    """An index at a glance."""
+    if as_json:
+        _json(asdict(now))
+        return
+    table = _table("index", str(now.index))
+    table.add_row("encoder", f"{now.encoder}@{now.fingerprint[:8]}, {now.dim} dimensions")
+    table.add_row("items", str(now.items))
+    for modality, count in sorted(now.by_modality.items()):
+        table.add_row(f"  {modality}", str(count))
+    table.add_row("failures", str(now.failures))
+    table.add_row("archives", "\n".join(now.archives))
+    table.add_row("last run", f"{now.last_run:%Y-%m-%d %H:%M} UTC" if now.last_run else "did not end")
+    table.add_row("on disk", f"{now.bytes_on_disk / 1e6:.1f} MB")
+    Console().print(table)
+
+
+def failures(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """Files that could not be read."""
+    if as_json:
+        _json(list(rows))
+        return
+    table = _table("file", "reason", "tries", "what is wrong")
+    for row in rows:
+        table.add_row(row["uri"], row["reason"], str(row["attempts"]), row["message"])
+    Console().print(table if rows else "every file could be read")
+
+
+def models(found: Sequence[FoundBundle], as_json: bool) -> None:
+    """The bundles found here."""
+    if as_json:
+        _json([asdict(bundle) for bundle in found])
+        return
+    table = _table("name", "from", "folder", "problem")
+    for bundle in found:
+        table.add_row(bundle.name, bundle.origin, str(bundle.folder), bundle.problem)
+    Console().print(table)
+
+
+def doctor(found: Sequence[Finding], as_json: bool) -> None:
+    """What this machine can do."""
+    if as_json:
+        _json([asdict(finding) for finding in found])
+        return
+    table = _table("", "what", "found", "advice")
+    for finding in found:
+        table.add_row("[green]ok[/]" if finding.ok else "[yellow]--[/]", finding.what, finding.found, finding.advice)
+    Console().print(table)
+
+
+def _short(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"

@@ -1,0 +1,88 @@
+"""Ranked hits of one query, and the forms they leave in."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO, overload
+
+from m3search.errors import MissingExtra
+from m3search.types import Hit
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Mode = Literal["exact", "ann", "filtered-exact", "filtered-ann"]
+
+COLUMNS = (
+    "rank", "item_id", "modality", "score", "uri", "text", "labels", "study_key", "patient_key", "best_part",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Results(Sequence[Hit]):
+    """Hits of one query, best first, ties by item_id."""
+
+    query: str  # as a person would say it: the text, the file's name, the item's id
+    mode: Mode
+    took_ms: float  # milliseconds from the call to the hits, in a first query with the opening of encoder and index
+    hits: tuple[Hit, ...]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Hit]: ...
+    def __getitem__(self, index: int | slice) -> Hit | Sequence[Hit]:
+        return self.hits[index]
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One mapping per hit, without thumbnails."""
+        return [{column: getattr(hit, column) for column in COLUMNS} for hit in self.hits]
+
+    def to_json(self) -> str:
+        """The object that `m3search query --json` prints."""
+        head = {"query": self.query, "mode": self.mode, "took_ms": round(self.took_ms, 2)}
+        return json.dumps(head | {"hits": self.rows()}, ensure_ascii=False, indent=2)
+
+    def write_csv(self, file: TextIO) -> None:
+        """A header line and one line per hit; labels joined by "|" as in a manifest."""
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for row in self.rows():
+            writer.writerow(row | {"labels": "|".join(row["labels"])})
+
+    def to_arrow(self) -> pa.Table:
+        """A pyarrow.Table, one row per hit."""
+        import pyarrow as pa
+
+        return pa.Table.from_pylist([row | {"labels": list(row["labels"])} for row in self.rows()])
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A DataFrame, one row per hit.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingExtra("pandas is not installed: pip install 'm3search[pandas]'") from error
+        return pd.DataFrame(self.rows(), columns=list(COLUMNS))
+
+    def save_html(self, path: Path | str) -> Path:
+        """Write a contact sheet with thumbnails: one file, no scripts, nothing fetched. Returns its path."""
+        from m3search.search.sheet import render
+
+        path = Path(path)
+        path.write_text(render([self]), encoding="utf-8")
+        return path

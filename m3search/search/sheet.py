@@ -1,0 +1,74 @@
+"""A contact sheet: results with thumbnails as one HTML file that opens anywhere and fetches nothing."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from m3search.search.results import Results
+    from m3search.types import Hit
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c2126; --quiet: #5b6670; --page: #f6f7f8; --card: #fff; --line: #dde1e5; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8eaed; --quiet: #9aa5b1; --page: #15181b; --card: #1e2226; --line: #343a40; }
+}
+body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--page); margin: 2rem auto;
+  max-width: 75rem; padding: 0 1rem; }
+h1 { font-size: 1.35rem; margin: 2.2rem 0 .2rem; }
+p.about, footer { color: var(--quiet); margin: 0 0 1rem; }
+ol { list-style: none; padding: 0; display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
+li { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; overflow: hidden; }
+figure { margin: 0; }
+img { display: block; width: 100%; height: 13rem; object-fit: contain; background: #000; }
+li.ecg img { background: #fff; }
+figcaption { padding: .6rem .8rem .8rem; overflow-wrap: anywhere; }
+.head { display: flex; justify-content: space-between; font-weight: 600; }
+.score { color: var(--quiet); font-variant-numeric: tabular-nums; }
+.text { margin: .35rem 0; display: -webkit-box; -webkit-line-clamp: 5; -webkit-box-orient: vertical; overflow: hidden; }
+.uri { color: var(--quiet); font-size: .85rem; }
+"""
+
+LIMITS = "Made with m3search: a research tool, not a medical device. Images and text may identify a person."
+
+
+def render(pages: Sequence[Results]) -> str:
+    """The sheet of one or more queries."""
+    body = "\n".join(_section(results) for results in pages)
+    title = escape(pages[0].query if len(pages) == 1 else f"{len(pages)} queries")
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title} · m3search</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<body>\n{body}\n<footer>{LIMITS}</footer>\n</body>\n</html>\n"
+    )
+
+
+def _section(results: Results) -> str:
+    hits = "\n".join(_hit(hit) for hit in results)
+    found = f"{len(results)} hit{'' if len(results) == 1 else 's'}"
+    about = f"{found} · {results.mode} search · {results.took_ms:.0f} ms"
+    return f'<section>\n<h1>{escape(results.query)}</h1>\n<p class="about">{about}</p>\n<ol>\n{hits}\n</ol>\n</section>'
+
+
+def _hit(hit: Hit) -> str:
+    words = hit.text or ", ".join(hit.labels)
+    place = f"{hit.uri} · {hit.best_part}" if hit.best_part else hit.uri
+    return (
+        f'<li class="{escape(hit.modality)}"><figure>{_image(hit)}<figcaption>'
+        f'<div class="head"><span>{hit.rank}. {escape(hit.modality)}</span>'
+        f'<span class="score">{hit.score:.3f}</span></div>'
+        f'<div class="text">{escape(words)}</div><div class="uri">{escape(place)}</div></figcaption></figure></li>'
+    )
+
+
+def _image(hit: Hit) -> str:
+    if not hit.thumbnail:
+        return ""
+    kind = "png" if hit.thumbnail.startswith(b"\x89PNG") else "jpeg"
+    data = b64encode(hit.thumbnail).decode("ascii")
+    return f'<img src="data:image/{kind};base64,{data}" alt="{escape(hit.modality)}, rank {hit.rank}">'

@@ -1,0 +1,112 @@
+"""Random changes an examination may undergo without meaning something else.
+
+Left and right matter in chest X-rays, CT and fundus photographs, so only tissue is mirrored or turned over. All
+randomness comes from the generators that are handed in.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAugmentation:
+    """How much; every amount is the largest, drawn evenly around no change."""
+
+    turn: float = 10.0  # degrees
+    zoom: float = 0.12  # of the size
+    shift: float = 0.06  # of the size
+    brightness: float = 0.15  # of the full range
+    contrast: float = 0.25  # of the contrast
+    gamma: float = 0.3  # of the exponent's logarithm
+    colour: float = 0.0  # of each channel's gain
+    any_side_up: bool = False  # mirrored, turned by right angles
+    erase: float = 0.25  # probability that a square of a quarter of the side is blanked
+
+
+IMAGE_AUGMENTATIONS = {
+    "xray": ImageAugmentation(),
+    "ct": ImageAugmentation(gamma=0.5, contrast=0.35),  # windows differ between sources
+    "retina": ImageAugmentation(turn=15.0, colour=0.08, gamma=0.2),
+    "pathology": ImageAugmentation(turn=20.0, zoom=0.2, colour=0.12, any_side_up=True),
+}
+
+
+def augment_images(images: Tensor, size: int, how: ImageAugmentation, generator: torch.Generator) -> Tensor:
+    """uint8 (B, 3, H, W) to uint8 (B, 3, size, size), each image changed on its own."""
+    count = len(images)
+    x = images.float() / 255.0
+
+    def even(amount: float) -> Tensor:
+        return (torch.rand(count, generator=generator) * 2 - 1) * amount
+
+    angle = even(how.turn) * math.pi / 180
+    zoom = torch.exp(even(how.zoom))
+    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    affine = torch.stack(
+        [torch.stack([cos, -sin, even(2 * how.shift)], 1), torch.stack([sin, cos, even(2 * how.shift)], 1)], 1
+    )  # (B, 2, 3)
+    grid = F.affine_grid(affine, [count, 3, size, size], align_corners=False)
+    x = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    if how.any_side_up:
+        x = _any_side_up(x, generator)
+    column = (count, 1, 1, 1)
+    x = x.clamp(0, 1) ** torch.exp(even(how.gamma)).view(column)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = (x - mean) * (1 + even(how.contrast)).view(column) + mean + even(how.brightness).view(column)
+    if how.colour:
+        gains = 1 + (torch.rand(count, 3, 1, 1, generator=generator) * 2 - 1) * how.colour
+        x = x * gains
+    if how.erase:
+        x = _erase(x, how.erase, generator)
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def _any_side_up(x: Tensor, generator: torch.Generator) -> Tensor:
+    turns = torch.randint(0, 4, (len(x),), generator=generator).tolist()
+    mirrored = (torch.rand(len(x), generator=generator) < 0.5).tolist()
+    return torch.stack(
+        [torch.rot90(image.flip(2) if m else image, t, (1, 2)) for image, t, m in zip(x, turns, mirrored, strict=True)]
+    )
+
+
+def _erase(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    size, side = x.shape[-1], x.shape[-1] // 4
+    corners = torch.randint(0, size - side, (len(x), 2), generator=generator).tolist()
+    chosen = (torch.rand(len(x), generator=generator) < probability).tolist()
+    for image, (top, left), erased in zip(x, corners, chosen, strict=True):
+        if erased:
+            image[:, top : top + side, left : left + side] = 0.5
+    return x
+
+
+def augment_signals(signals: Tensor, rate_hz: float, generator: torch.Generator) -> Tensor:
+    """float32 (B, 12, T) millivolts, NaN where absent: shifted, rescaled, with wander and noise, leads dropped."""
+    x = signals.clone()
+    count, leads, length = x.shape
+
+    def chance(probability: float) -> Tensor:
+        return (torch.rand(count, 1, 1, generator=generator) < probability).float()
+
+    shifts = torch.randint(0, length, (count,), generator=generator).tolist()
+    # Rolling joins the record's end to its beginning: one false beat, in exchange for every phase of the rhythm.
+    x = torch.stack([record.roll(shift, 1) for record, shift in zip(x, shifts, strict=True)])
+    spread = torch.nan_to_num(x).std(2, keepdim=True).clamp(min=1e-3)  # (B, 12, 1)
+    # Some archives hold leads scaled one by one to unit spread, so that voltage means nothing: make some more of them.
+    unit = chance(0.3)
+    x = x * (1 - unit) + x / spread * unit
+    x = x * torch.exp((torch.rand(count, 1, 1, generator=generator) * 2 - 1) * 0.4)
+    spread = torch.nan_to_num(x).std(2, keepdim=True).clamp(min=1e-3)
+    time = torch.arange(length) / rate_hz
+    frequency = 0.05 + 0.35 * torch.rand(count, leads, 1, generator=generator)  # Hz: breathing and electrodes
+    phase = 2 * math.pi * torch.rand(count, leads, 1, generator=generator)
+    wander = torch.sin(2 * math.pi * frequency * time + phase) * spread * 0.3 * chance(0.4)
+    noise = torch.randn(x.shape, generator=generator) * spread * 0.08 * chance(0.5)
+    x = x + wander + noise
+    dropped = (torch.rand(count, leads, 1, generator=generator) < 0.15).float() * chance(0.3)
+    return torch.where(dropped.bool() & (dropped.sum(1, keepdim=True) < leads), torch.nan, x)

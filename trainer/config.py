@@ -1,0 +1,183 @@
+"""What a training run is told: frozen values read from TOML, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from m3search.errors import TrainingError
+from m3search.modalities import MODALITIES
+from m3search.types import InputSpec
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Where items come from. Relative paths are relative to the configuration file."""
+
+    manifests: tuple[str, ...]  # may hold wildcards
+    cache: str  # folder for decoded inputs and phantoms
+    phantoms: int = 0  # synthetic patients added to the training side
+    phantom_seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TextTraining:
+    """The text tower: which layers of the warm start it keeps, and how many of them, counted from the top, learn."""
+
+    layers: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    trained_layers: int = 3
+    max_tokens: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ModalityConfig:
+    """One tower: its input (fields of `InputSpec`) and its share of a batch."""
+
+    batch: int  # items per step
+    input: InputSpec = field(default_factory=lambda: InputSpec(kind="image"))
+    frozen_blocks: int = 5  # of an image trunk, counted from the input; the stem is frozen with them
+    trunk_lr: float = 2e-4
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """The loop."""
+
+    steps: int
+    warmup: int = 50
+    evaluate_every: int = 200  # steps
+    seed: int = 0
+    lr: float = 1e-3  # of heads and of towers that start from scratch
+    text_lr: float = 5e-5
+    weight_decay: float = 0.02
+    average: float = 0.995  # decay of the exponential moving average of the weights, which is what is kept
+    bf16: bool = True
+    threads: int = 0  # 0: all
+
+
+@dataclass(frozen=True, slots=True)
+class LossConfig:
+    """Weights of the terms: see losses.py."""
+
+    contrastive: float = 1.0
+    labels: float = 1.0
+    within: float = 0.3
+    keep_text: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """A whole configuration file."""
+
+    name: str
+    dim: int
+    data: DataConfig
+    run: RunConfig
+    modalities: Mapping[str, ModalityConfig]
+    text: TextTraining = TextTraining()
+    loss: LossConfig = LossConfig()
+    folder: Path = Path()  # of the configuration file
+
+    def resolve(self, path: str) -> Path:
+        """A path of the configuration, absolute."""
+        return (self.folder / path).absolute()
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Reads and checks a configuration file.
+
+    Raises:
+        TrainingError: missing, not TOML, an unknown or missing key, a value of the wrong type or range.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = tomllib.load(file)
+    except FileNotFoundError:
+        raise TrainingError(f"there is no configuration file {path}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise TrainingError(f"{path} is not TOML: {error}") from None
+    try:
+        config: TrainConfig = _build(TrainConfig, {**raw, "folder": str(path.absolute().parent)}, "")
+    except TrainingError as error:
+        raise TrainingError(f"{path}: {error}") from None
+    _check(config, path)
+    return config
+
+
+def _check(config: TrainConfig, path: Path) -> None:
+    """What types alone do not say."""
+    if not config.modalities:
+        raise TrainingError(f"{path}: no modality is configured; add e.g. [modalities.xray]")
+    for name, modality in config.modalities.items():
+        if name not in MODALITIES:
+            raise TrainingError(f"{path}: modalities.{name}: no such modality; choose from {', '.join(MODALITIES)}")
+        if modality.batch < 1:
+            raise TrainingError(f"{path}: modalities.{name}.batch is {modality.batch}; it must be at least 1")
+        if modality.input.kind == "image" and modality.input.size % 32:
+            raise TrainingError(
+                f"{path}: modalities.{name}.input.size is {modality.input.size}; it must be a multiple of 32"
+            )
+    if config.run.steps < 1:
+        raise TrainingError(f"{path}: run.steps is {config.run.steps}; it must be at least 1")
+    if not 0 <= config.text.trained_layers <= len(config.text.layers):
+        raise TrainingError(f"{path}: text.trained_layers must be between 0 and {len(config.text.layers)}")
+
+
+def _build(kind: Any, raw: Any, place: str) -> Any:
+    """A dataclass from a TOML table, key by key."""
+    if not isinstance(raw, Mapping):
+        raise TrainingError(f"{place or 'the file'} must be a table, not {raw!r}")
+    hints = get_type_hints(kind)
+    known = {f.name: f for f in fields(kind)}
+    for key in raw:
+        if key not in known:
+            raise TrainingError(f"unknown key {_join(place, key)}; known here: {', '.join(known)}")
+    missing = [
+        name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING and name not in raw
+    ]
+    if missing:
+        raise TrainingError(f"missing key {_join(place, missing[0])}")
+    return kind(**{key: _value(hints[key], value, _join(place, key)) for key, value in raw.items()})
+
+
+def _value(kind: Any, value: Any, place: str) -> Any:
+    if is_dataclass(kind):
+        return _build(kind, value, place)
+    origin = getattr(kind, "__origin__", kind)
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise TrainingError(f"{place} must be a table, not {value!r}")
+        return {key: _value(kind.__args__[1], entry, _join(place, key)) for key, entry in value.items()}
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise TrainingError(f"{place} must be a list, not {value!r}")
+        inner = kind.__args__[0] if kind.__args__[-1] is ... else None
+        if inner is None:
+            if len(value) != len(kind.__args__):
+                raise TrainingError(f"{place} must have {len(kind.__args__)} values, not {len(value)}")
+            return tuple(_value(k, v, f"{place}[{i}]") for i, (k, v) in enumerate(zip(kind.__args__, value, strict=True)))
+        return tuple(_value(inner, entry, f"{place}[{i}]") for i, entry in enumerate(value))
+    return _scalar(kind, value, place)
+
+
+def _scalar(kind: Any, value: Any, place: str) -> Any:
+    if kind is Path:
+        return Path(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    choices = getattr(kind, "__args__", ())  # of a Literal
+    if choices:
+        if value not in choices:
+            raise TrainingError(f"{place} is {value!r}; choose from {', '.join(map(repr, choices))}")
+        return value
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TrainingError(f"{place} must be {kind.__name__}, not {value!r}")
+    return value
+
+
+def _join(place: str, key: str) -> str:
+    return f"{place}.{key}" if place else key
