@@ -167,7 +167,8 @@ class Planner:
             for entry in self._ledger.items[item_id].files:
                 touched[entry.path].append(item_id)
         claimed = set()
-        for group in groups.values():
+        # Items that live on first: one copy may have changed while the other keeps the item.
+        for group in sorted(groups.values(), key=lambda group: group.item_id not in self._ledger.items):
             former = {item_id for uri in group.entries for item_id in touched.get(uri, ())}
             claimed |= former
             self._settle(group, former, plan)
@@ -211,7 +212,7 @@ class Planner:
             plan.gone.discard(item_id)
             plan.unchanged.discard(item_id)
             return
-        replaces = tuple(sorted(one for one in former if not self._ledger.items[one].elsewhere))
+        replaces = tuple(sorted(one for one in former - plan.moved.keys() if not self._ledger.items[one].elsewhere))
         plan.unchanged.difference_update(replaces)
         plan.work.append(
             Work(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
-SHOWS_THE_GLASS = {"LABEL", "OVERVIEW"}  # ImageType value 3: the glass with its label, where the patient's name stands
+SHOWS_THE_GLASS = {"LABEL", "OVERVIEW", "LOCALIZER"}  # ImageType value 3: the glass with its label, where a name may stand
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,32 +88,97 @@ def _touched(instance: _Instance, left: int, top: int, width: int, height: int) 
 
 
 def _open_instance(path: Path) -> _Instance | None:
-    """None for a label or an overview of the glass."""
+    """None for a picture on which the slide's label may be read."""
+    file = path.open("rb")
+    try:
+        instance = _parse_instance(path, file)
+    except BaseException:
+        file.close()
+        raise
+    if instance is None:
+        file.close()
+    return instance
+
+
+def _parse_instance(path: Path, file: BinaryIO) -> _Instance | None:
     from pydicom import dcmread
-    from pydicom.pixels.common import PhotometricInterpretation  # noqa: F401  (asserts a pydicom that has decoders)
     from pydicom.pixels.utils import as_pixel_options
 
-    file = path.open("rb")
-    dataset = dcmread(file, stop_before_pixels=True)
-    if SHOWS_THE_GLASS & {str(value).upper() for value in dataset.get("ImageType", ())}:
-        file.close()
+    dataset = dcmread(file, stop_before_pixels=True)  # leaves the file at the tag of the pixel data
+    flavour = {str(value).upper() for value in dataset.get("ImageType") or ()}
+    if flavour & SHOWS_THE_GLASS or dataset.get("SpecimenLabelInImage") == "YES":
         return None
+    syntax = dataset.file_meta.TransferSyntaxUID
     tile = int(dataset.Columns), int(dataset.Rows)
     matrix = int(dataset.get("TotalPixelMatrixColumns", tile[0])), int(dataset.get("TotalPixelMatrixRows", tile[1]))
-    LIMITS.check_pixels(path, tile[1], tile[0])
     if min(*tile, *matrix) < 1:
         raise ValueError("no pixels")
-    # read in explicit little endian: tag (4), VR (2), reserved (2), length (4); implicit: tag (4), length (4)
-    implicit = dataset.file_meta.TransferSyntaxUID.is_implicit_VR
-    return _Instance(
+    LIMITS.check_pixels(path, tile[1], tile[0])
+    instance = _Instance(
         path=path,
         file=file,
-        pixels_at=file.tell() + (8 if implicit else 12),
-        options=as_pixel_options(dataset, pixel_keyword="PixelData")
-        | {"transfer_syntax_uid": dataset.file_meta.TransferSyntaxUID, "pixel_vr": "OW" if implicit else "OB"},
+        pixels_at=file.tell() + (8 if syntax.is_implicit_VR else 12),  # PS3.5 7.1.2: tag, VR and length before it
+        options={
+            **as_pixel_options(dataset),
+            "transfer_syntax_uid": syntax,
+            "pixel_keyword": "PixelData",
+            "pixel_vr": "OW" if dataset.BitsAllocated > 8 else "OB",
+        },
         matrix=matrix,
         tile=tile,
         frames=_tile_positions(dataset, matrix, tile),
-        mpp=_mpp(dataset),
+        mpp=_mpp(dataset, matrix[0]),
         power=_objective_power(dataset),
     )
+    native = tile[0] * tile[1] * int(dataset.SamplesPerPixel) * (int(dataset.BitsAllocated) // 8)
+    if not syntax.is_compressed and instance.pixels_at + native * len(instance.frames) > path.stat().st_size:
+        raise UnreadableFile(path, Reason.TRUNCATED, "the slide's tiles end early; copy the file again")
+    return instance
+
+
+def _decode_frame(instance: _Instance, number: int) -> npt.NDArray[Any]:
+    """(Rows, Columns) or (Rows, Columns, 3) as stored, colours as RGB."""
+    from pydicom.pixels import get_decoder
+
+    decoder = get_decoder(instance.options["transfer_syntax_uid"])
+    instance.file.seek(instance.pixels_at)
+    frame, _ = decoder.as_array(instance.file, index=number, **instance.options)
+    return frame
+
+
+def _tile_positions(dataset: Any, matrix: tuple[int, int], tile: tuple[int, int]) -> dict[tuple[int, int], int]:
+    """Frame numbers by the left and top of their tile, from 0. The middle focal plane, the first optical path.
+
+    TILED_FULL order: columns, rows, focal planes, optical paths (C.7.6.17.3). Otherwise each frame states its place.
+    """
+    count = int(dataset.get("NumberOfFrames", 1))
+    groups = dataset.get("PerFrameFunctionalGroupsSequence") or ()
+    if dataset.get("DimensionOrganizationType") != "TILED_FULL" and groups and "PlanePositionSlideSequence" in groups[0]:
+        places: dict[tuple[int, int], int] = {}
+        for number, group in enumerate(groups[:count]):
+            place = group.PlanePositionSlideSequence[0]
+            left, top = place.ColumnPositionInTotalImagePixelMatrix - 1, place.RowPositionInTotalImagePixelMatrix - 1
+            places.setdefault((int(left), int(top)), number)
+        return places
+    across, down = -(-matrix[0] // tile[0]), -(-matrix[1] // tile[1])
+    plane = int(dataset.get("TotalPixelMatrixFocalPlanes", 1)) // 2
+    before = int(dataset.get("ConcatenationFrameOffsetNumber", 0) or 0)  # frames in earlier files of a concatenation
+    first = plane * across * down - before
+    numbers = {(i % across * tile[0], i // across * tile[1]): first + i for i in range(min(across * down, count + before))}
+    return {place: number for place, number in numbers.items() if 0 <= number < count}
+
+
+def _mpp(dataset: Any, width: int) -> float:
+    """Micrometres per pixel from Pixel Spacing, else from the imaged volume; both are in millimetres. 0 where absent."""
+    for shared in dataset.get("SharedFunctionalGroupsSequence") or ():
+        for measures in shared.get("PixelMeasuresSequence") or ():
+            if spacing := measures.get("PixelSpacing"):
+                return float(spacing[0]) * 1000
+    return float(dataset.get("ImagedVolumeWidth") or 0) * 1000 / width
+
+
+def _objective_power(dataset: Any) -> float:
+    for optical_path in dataset.get("OpticalPathSequence") or ():
+        if power := optical_path.get("ObjectiveLensPower"):
+            return float(power)
+    return 0.0

@@ -76,7 +76,6 @@ class Signal:
     units: tuple[str, ...]  # one per lead, as written in the header
     rate_hz: float
     data: Float32  # (leads, T), NaN where a sample is missing
-    notes: tuple[str, ...] = ()  # what was assumed, for provenance
 
 
 def sniff(path: Path, head: bytes) -> bool:
@@ -90,7 +89,8 @@ def sniff(path: Path, head: bytes) -> bool:
 def read_header(path: Path) -> Header:
     """Leads, rate, length and comments; the files that hold the samples are the companions.
 
-    `attributes`: leads, units (tuples of str), rate_hz (of the fastest signal), seconds, year, comments, record.
+    `attributes`: leads, units (tuples of str), rate_hz (of the fastest signal), seconds, year, comments, notes (what is
+    assumed about the signals), record (`RecordHeader`).
 
     Raises:
         UnreadableFile: EMPTY, CORRUPT, TRUNCATED; MISSING_FILE names the file; UNSUPPORTED for a header without signals.
@@ -104,6 +104,7 @@ def read_header(path: Path) -> Header:
         "seconds": seconds,
         "year": record.year,
         "comments": record.comments,
+        "notes": _notes(record),
         "record": record,
     }
     return Header(path=path, format="wfdb", attributes=attributes, companions=companions)
@@ -114,7 +115,7 @@ def read(
 ) -> Signal:
     """Decode from `start` for `seconds` (None: to the end), of all channels or those numbered.
 
-    Signals with fewer samples per frame than the fastest one read are repeated up to its rate, and that is noted.
+    Signals with fewer samples per frame than the fastest one read are repeated up to its rate.
 
     Raises:
         UnreadableFile: TOO_LARGE where the stretch would not fit; CORRUPT or TRUNCATED where decoding fails.
@@ -134,18 +135,17 @@ def read(
         units=tuple(channel.units for channel in chosen),
         rate_hz=record.frame_rate_hz * per_frame,
         data=data,
-        notes=_notes(record, chosen),
     )
 
 
-def _notes(record: RecordHeader, chosen: Sequence[Channel]) -> tuple[str, ...]:
+def _notes(record: RecordHeader) -> tuple[str, ...]:
     notes = []
     if record.segments:
         notes.append(f"joined from {len(record.segments)} segments")
-    if without := sum(not channel.gain_stated for channel in chosen):
+    if without := sum(not channel.gain_stated for channel in record.channels):
         notes.append(f"gain not stated for {without} signals: {DEFAULT_GAIN:g} ADC units per mV assumed")
-    if len({channel.per_frame for channel in chosen}) > 1:
-        notes.append("signals sampled at different rates: the slower ones repeated")
+    if len({channel.per_frame for channel in record.channels}) > 1:
+        notes.append("signals sampled at different rates: a slower one read beside a faster one is repeated")
     return tuple(notes)
 
 

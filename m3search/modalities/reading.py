@@ -69,8 +69,8 @@ def source_of(
     modality_from: ModalityFrom = "option",
     guess: Guess | None = None,
 ) -> Source:
-    """One file as the source of one item. Who says what it shows, in this order: its own header, `modality`, the nearest
-    telling folder name, `guess`.
+    """One file as the source of one item. Who says what it shows: its own header, else `modality`, else the nearest
+    telling folder name, else `guess`.
 
     Args:
         modality: what somebody says it is; `modality_from` says who.
@@ -85,12 +85,16 @@ def source_of(
     header = header_of(path)
     chosen, said_by = modality_of(header, modality, modality_from)
     if chosen is None:
-        if header.format != "raster":
+        if not may_show_anything(header):
             raise UnreadableFile(path, Reason.UNSUPPORTED, f"{kind_of(header)} is not searched here")
         chosen, said_by = modalities.from_folders(path.parent), "folder"
     if chosen is None:
+        if header.format != "raster":
+            raise UnreadableFile(
+                path, Reason.UNSUPPORTED, f"{kind_of(header)} does not say what it shows; state its modality"
+            )
         if guess is None:
-            raise UsageError(f"{path.name}: a {header.format} image does not say what it shows; state its modality")
+            raise UsageError(f"{path.name}: an image does not say what it shows; state its modality")
         chosen, said_by = guess(raster_image(path))[0], "encoder"
     return Source(modality=chosen, format=header.format, files=(path,), modality_from=said_by)
 

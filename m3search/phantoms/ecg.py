@@ -69,8 +69,8 @@ NARROW_QRS = (
     _Wave(0.026, 0.011, (-0.12, -0.10, 0.62)),  # base: backwards
 )
 WIDE_QRS = (  # left bundle branch block: slow, notched, all to the left and backwards
-    _Wave(-0.025, 0.020, (0.60, 0.22, 0.62)),
-    _Wave(0.038, 0.024, (0.85, 0.16, 0.80)),
+    _Wave(-0.025, 0.020, (0.60, 0.40, 0.62)),
+    _Wave(0.038, 0.024, (0.85, 0.30, 0.80)),
 )
 T = _Wave(0.25, 0.045, (0.28, 0.22, -0.14))
 CONTRARY_T = _Wave(0.29, 0.055, (-0.24, -0.02, -0.34))

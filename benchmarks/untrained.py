@@ -1,0 +1,47 @@
+"""The baseline: the towers as training finds them. Warm trunks, random heads, an ECG tower of random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from m3search.encoders.base import Encoder
+from m3search.trainer.config import load_config
+from m3search.trainer.model import FrozenText, Towers
+
+if TYPE_CHECKING:
+    from m3search.types import Batch, Float32, UInt8
+
+BATCH = 16
+
+
+class UntrainedEncoder(Encoder):
+    """In torch, built from the configuration of a training run and its seed."""
+
+    def __init__(self, config_path: Path) -> None:
+        config = load_config(config_path)
+        torch.manual_seed(config.run.seed)
+        self._towers = Towers(config, labels=0).eval()
+        self._tokens = FrozenText(config).tokens
+        self.name = f"untrained {config.name}"
+        self.fingerprint = ""
+        self.dim = config.dim
+        self.inputs = {name: modality.input for name, modality in config.modalities.items()}
+
+    @torch.inference_mode()
+    def _embed_text(self, texts: Sequence[str]) -> Float32:
+        chunks = [self._tokens(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
+        vectors: Float32 = torch.cat([self._towers.text(ids, mask) for ids, mask in chunks]).numpy()
+        return vectors
+
+    @torch.inference_mode()
+    def _embed(self, batch: Batch) -> Float32:
+        inputs = torch.from_numpy(batch.inputs)
+        vectors: Float32 = torch.cat([self._towers.embed(batch.modality, part) for part in inputs.split(BATCH)]).numpy()
+        return vectors
+
+    def guess_modality(self, image: UInt8) -> tuple[str, float]:
+        raise NotImplementedError("an untrained encoder cannot tell what an image shows; benchmarks state it")

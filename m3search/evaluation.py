@@ -1,0 +1,173 @@
+"""How good an encoder retrieves: label names against images, images against images, with intervals and chance.
+
+Protocols, on embedded items whose labels are known:
+
+- text to image: each label's name is a query; items that carry the label are relevant.
+- image to image: each item is a query; items that share a label with it, or have its very text, are relevant. The
+  query itself and everything of its group (other slices of the case, the other eye) are not in its gallery.
+
+A query's gallery is all items ("all"), those of one modality ("modality") or those of one modality and source
+("source"): where source and label are confounded, only the last shows that findings and not cameras are told apart.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from m3search import metrics
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from m3search.types import Float32
+
+Scope = Literal["all", "modality", "source"]
+
+MIN_RELEVANT = 3  # a label with fewer items says more about those items than about the encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What is known about one item of an evaluation set."""
+
+    item_id: str
+    modality: str
+    labels: frozenset[str]
+    text: str = ""
+    group: str = ""  # items of one group are of one patient or case; "" stands alone
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledItems:
+    """An evaluation set: what is known about its items, and their unit vectors, float32 (N, D)."""
+
+    items: tuple[Label, ...]
+    vectors: Float32
+
+    def __post_init__(self) -> None:
+        if len(self.items) != len(self.vectors):
+            raise ValueError(f"{len(self.items)} items and {len(self.vectors)} vectors")
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryScore:
+    """The average precision of one query, and what a random order of the same gallery would give on average."""
+
+    query: str  # a label's name, or an item_id
+    modality: str
+    source: str  # "" unless the scope is "source", or the query is an item
+    cluster: str  # queries of one cluster are not independent: intervals resample clusters
+    average_precision: float
+    chance: float
+    relevant: int
+    gallery: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Mean average precision over queries, with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+    chance: float
+    queries: int
+    items: int  # in the largest gallery
+
+
+def text_to_image(
+    items: LabelledItems,
+    encode_text: Callable[[Sequence[str]], Float32],
+    scope: Scope = "all",
+    min_relevant: int = MIN_RELEVANT,
+) -> list[QueryScore]:
+    """Label names as queries, one per modality (and source) that has at least `min_relevant` items of the label."""
+    names = sorted({label for item in items.items for label in item.labels})
+    if not names:
+        return []
+    similarity = items.vectors @ encode_text(names).T  # (N, labels)
+    carries = np.array([[name in item.labels for name in names] for item in items.items], dtype=bool)
+    scores = []
+    for (modality, source), own in _strata(items, by_source=scope == "source").items():
+        gallery = np.arange(len(items)) if scope == "all" else own
+        for column, name in enumerate(names):
+            if carries[own, column].sum() >= min_relevant:
+                score = _score(items, gallery, similarity[gallery, column], carries[gallery, column])
+                scores.append(QueryScore(name, modality, source, name, *score))
+    return scores
+
+
+def image_to_image(items: LabelledItems, scope: Scope = "modality") -> list[QueryScore]:
+    """Every item as a query; those without a relevant item in their gallery are left out."""
+    relevant = _shared(items)
+    groups = np.array([item.group or f"item {row}" for row, item in enumerate(items.items)])
+    scores = []
+    for (modality, source), own in _strata(items, by_source=scope == "source").items():
+        gallery_of_stratum = np.arange(len(items)) if scope == "all" else own
+        for row in own:
+            gallery = gallery_of_stratum[groups[gallery_of_stratum] != groups[row]]
+            if relevant[row, gallery].any():
+                score = _score(items, gallery, items.vectors[gallery] @ items.vectors[row], relevant[row, gallery])
+                item = items.items[row]
+                scores.append(QueryScore(item.item_id, modality, source or item.source, str(groups[row]), *score))
+    return scores
+
+
+def summarise(scores: Iterable[QueryScore], by: Literal["modality", "source"] = "modality") -> dict[str, Figure]:
+    """Mean average precision per modality, or per "modality/source", in the order of their first query."""
+    strata: dict[str, list[QueryScore]] = defaultdict(list)
+    for score in scores:
+        strata[score.modality if by == "modality" else f"{score.modality}/{score.source}"].append(score)
+    return {name: _figure(members) for name, members in strata.items()}
+
+
+def _figure(scores: Sequence[QueryScore]) -> Figure:
+    values = np.array([score.average_precision for score in scores])
+    low, high = metrics.confidence_interval(values, clusters=[score.cluster for score in scores])
+    return Figure(
+        value=float(values.mean()),
+        low=low,
+        high=high,
+        chance=float(np.mean([score.chance for score in scores])),
+        queries=len(scores),
+        items=max(score.gallery for score in scores),
+    )
+
+
+def _score(
+    items: LabelledItems, gallery: npt.NDArray[np.intp], similarity: Float32, relevant: npt.NDArray[np.bool_]
+) -> tuple[float, float, int, int]:
+    """Average precision, its expectation under a random order, relevant items and gallery size; ties by item_id."""
+    ids = [items.items[row].item_id for row in gallery]
+    order = sorted(range(len(gallery)), key=lambda place: (-float(similarity[place]), ids[place]))
+    found = int(relevant.sum())
+    precision = metrics.average_precision(relevant[order])
+    return precision, metrics.expected_average_precision(found, len(gallery)), found, len(gallery)
+
+
+def _strata(items: LabelledItems, by_source: bool) -> dict[tuple[str, str], npt.NDArray[np.intp]]:
+    """Rows by (modality, source); source is "" unless asked for. Ordered by first appearance."""
+    rows: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for row, item in enumerate(items.items):
+        rows[item.modality, item.source if by_source else ""].append(row)
+    return {stratum: np.array(members, dtype=np.intp) for stratum, members in rows.items()}
+
+
+def _shared(items: LabelledItems) -> npt.NDArray[np.bool_]:
+    """(N, N), true where two items share a label or their whole text; items without either share nothing."""
+    names = sorted({label for item in items.items for label in item.labels})
+    carries = np.array([[name in item.labels for name in names] for item in items.items], dtype=np.float32)
+    carries = carries.reshape(len(items), len(names))
+    texts = np.array([item.text for item in items.items])
+    same_text = (texts[:, None] == texts[None, :]) & (texts != "")[:, None]
+    shared: npt.NDArray[np.bool_] = (carries @ carries.T > 0) | same_text
+    return shared

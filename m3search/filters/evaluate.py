@@ -1,0 +1,123 @@
+"""A condition asked of a table: as SQL by LanceDB, or as plain Python in memory. Tests hold the two equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from m3search.filters.conditions import (
+    OPERATORS,
+    AllOf,
+    AnyOf,
+    Compare,
+    Contains,
+    Filter,
+    IsNull,
+    Leaf,
+    Not,
+    OneOf,
+    StartsWith,
+    Value,
+    known,
+)
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    Bool = npt.NDArray[np.bool_]
+
+
+def to_sql(condition: Filter) -> str:
+    """The condition as LanceDB (DataFusion) SQL. Values appear as escaped literals only, columns from COLUMNS only."""
+    match condition:
+        case Not(operand):
+            return f"NOT ({to_sql(operand)})"
+        case AllOf(operands):
+            return " AND ".join(f"({to_sql(one)})" for one in operands) or "true"
+        case AnyOf(operands):
+            return " OR ".join(f"({to_sql(one)})" for one in operands) or "false"
+    column = f"`{known(condition.column)}`"
+    match condition:
+        case Compare(_, symbol, value):
+            return f"{column} {symbol} {_literal(value)}"
+        case OneOf(_, values):
+            return f"{column} IN ({', '.join(map(_literal, values))})" if values else "false"
+        case Contains("labels", value):  # no lambdas in SQL: join the labels, each between separators
+            return (
+                f"contains(chr(31) || lower(array_to_string({column}, chr(31))) || chr(31), "
+                f"chr(31) || {_literal(value.lower())} || chr(31))"
+            )
+        case Contains(_, value):
+            return f"contains(lower({column}), {_literal(value.lower())})"
+        case StartsWith(_, value):
+            return f"starts_with({column}, {_literal(value)})"
+        case IsNull():
+            return f"{column} IS NULL"
+
+
+def _literal(value: Value) -> str:
+    if isinstance(value, datetime):
+        return f"cast('{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}' AS timestamp)"
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+
+def mask(condition: Filter, table: pa.Table) -> Bool:
+    """Which rows of the table match: (N,) bool. Plain Python on purpose: an oracle, and pyarrow.compute stays out."""
+    return _truth(condition, table)[0]
+
+
+def _truth(condition: Filter, table: pa.Table) -> tuple[Bool, Bool]:
+    """(is true, is false), each (N,); a row where neither holds is unknown."""
+    match condition:
+        case Not(operand):
+            true, false = _truth(operand, table)
+            return false, true
+        case AllOf(operands):
+            pairs = [_truth(one, table) for one in operands]
+            nothing = np.zeros(table.num_rows, dtype=bool)
+            return (
+                np.logical_and.reduce([true for true, _ in pairs], axis=0, initial=True) | nothing,
+                np.logical_or.reduce([nothing, *(false for _, false in pairs)]),
+            )
+        case AnyOf(operands):
+            return _truth(Not(AllOf(tuple(Not(one) for one in operands))), table)
+        case OneOf(_, ()):
+            return np.zeros(table.num_rows, dtype=bool), np.ones(table.num_rows, dtype=bool)
+    test = _test(condition)
+    verdicts: dict[Hashable, bool | None] = {}
+    answers: list[bool | None] = []
+    for value in table[condition.column].to_pylist():
+        key = tuple(value) if isinstance(value, list) else value
+        if key not in verdicts:
+            verdicts[key] = test(value)
+        answers.append(verdicts[key])
+    return (
+        np.array([answer is True for answer in answers], dtype=bool),
+        np.array([answer is False for answer in answers], dtype=bool),
+    )
+
+
+def _test(leaf: Leaf) -> Callable[[Any], bool | None]:
+    """The leaf as a function of one stored value; None is unknown."""
+    if isinstance(leaf, IsNull):
+        return lambda stored: stored is None
+    holds: Callable[[Any], bool]
+    match leaf:
+        case Compare(_, symbol, value):
+            compare = OPERATORS[symbol]
+            holds = lambda stored: compare(stored, value)  # noqa: E731
+        case OneOf(_, values):
+            holds = lambda stored: stored in values  # noqa: E731
+        case Contains("labels", value):
+            needle = value.lower()
+            holds = lambda stored: any(one is not None and one.lower() == needle for one in stored)  # noqa: E731
+        case Contains(_, value):
+            needle = value.lower()
+            holds = lambda stored: needle in stored.lower()  # noqa: E731
+        case StartsWith(_, value):
+            holds = lambda stored: stored.startswith(value)  # noqa: E731
+    return lambda stored: None if stored is None else holds(stored)

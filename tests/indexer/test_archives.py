@@ -1,0 +1,106 @@
+"""Folders and manifests as archives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from m3search.errors import Reason, UnreadableFile, UsageError
+from m3search.indexer.archives import open_archive
+from m3search.indexer.archives.folder import FileStat
+
+
+def scanned(location: Path) -> tuple[list[str], list[UnreadableFile]]:
+    archive = open_archive(location)
+    found = list(archive.scan())
+    files = [str(one.path.relative_to(archive.root)) for one in found if isinstance(one, FileStat)]
+    return files, [one for one in found if isinstance(one, UnreadableFile)]
+
+
+def test_a_folder_gives_every_file_in_order_and_no_hidden_ones(tmp_path: Path) -> None:
+    for name in ("b/2.png", "b/1.png", "a.png", ".hidden/x.png", ".m3search/y"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert scanned(tmp_path) == (["a.png", "b/1.png", "b/2.png"], [])
+
+
+def test_links_are_followed_and_loops_are_cut(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").write_bytes(b"x")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere.png")
+    files, errors = scanned(tmp_path)
+    assert files == ["a/1.png"]
+    assert [error.reason for error in errors] == [Reason.MISSING_FILE]
+
+
+def test_a_folder_that_may_not_be_listed_is_one_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "open.png").write_bytes(b"x")
+    import os
+
+    listing = os.scandir
+
+    def refuse(path: Path) -> object:  # root may list everything, so the refusal is played
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    files, errors = scanned(tmp_path)
+    assert files == ["open.png"]
+    assert [(error.path.name, error.reason) for error in errors] == [("locked", Reason.PERMISSION)]
+
+
+def test_manifests_describe_files_wherever_they_lie(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "1.png").write_bytes(b"x")
+    (tmp_path / "site" / "manifest.csv").write_text(
+        "path,modality,text,labels,sex,unknown\n1.png,XRAY,Effusion.,Pleural effusion|Cardiomegaly,female,?\n"
+    )
+    archive = open_archive(tmp_path)
+    assert [one.path.name for one in archive.scan() if isinstance(one, FileStat)] == ["1.png"]
+    row = archive.rows[tmp_path / "site" / "1.png"]
+    assert (row.modality, row.sex, row.labels) == ("xray", "F", ("Pleural effusion", "Cardiomegaly"))
+
+
+def test_a_foreign_manifest_is_a_failure_and_the_scan_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("colour,weight\nred,1\n")
+    (tmp_path / "z.png").write_bytes(b"x")
+    files, errors = scanned(tmp_path)
+    assert files == ["z.png"]
+    assert "no column 'path'" in errors[0].message
+
+
+def test_a_manifest_as_archive_lists_only_its_files(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png"):
+        (tmp_path / name).write_bytes(b"x")
+    listing = tmp_path / "some.csv"
+    listing.write_text("path,modality\n1.png,retina\ngone.png,retina\n")
+    files, errors = scanned(listing)
+    assert files == ["1.png"]
+    assert [error.reason for error in errors] == [Reason.MISSING_FILE]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("path,modality\n1.png,mri\n", "line 2: there is no modality 'mri'"),
+        ("path\n../1.png\n", "leads out of the manifest's folder"),
+        ("path\n/etc/hostname\n", "leads out of the manifest's folder"),
+    ],
+)
+def test_a_wrong_manifest_names_the_line_and_what_is_wrong(tmp_path: Path, content: str, message: str) -> None:
+    listing = tmp_path / "some.csv"
+    listing.write_text(content)
+    with pytest.raises(UsageError, match=message):
+        list(open_archive(listing).scan())
+
+
+def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"x")
+    with pytest.raises(UsageError, match="neither a folder nor a manifest"):
+        open_archive(tmp_path / "a.png")
+    with pytest.raises(UsageError, match="no folder or manifest"):
+        open_archive(tmp_path / "nothing")
