@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -51,10 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         started = time.perf_counter()
         items = embed(held_out, encoder, options.cache)
         results[encoder.name] = measure(items, encoder, options.min_relevant)
-        if not options.json:
-            print(
-                f"{encoder.name} {encoder.fingerprint[:12]}: {len(items)} items in {time.perf_counter() - started:.0f} s"
-            )
+        seconds = time.perf_counter() - started
+        _say(f"{encoder.name} {encoder.fingerprint[:12]}: {len(items)} held-out items in {seconds:.0f} s")
     if options.json:
         print(json.dumps(_as_json(results, options), indent=2))
     else:
@@ -69,7 +68,7 @@ def embed(rows: Sequence[Row], encoder: Encoder, cache: Path) -> LabelledItems:
         own = [row for row in rows if row.modality == modality]
         if not own:
             continue
-        inputs = load_inputs(own, spec, cache)
+        inputs = load_inputs(own, spec, cache, say=_say)
         labels += [_label(row) for row in inputs.rows]
         vectors.append(_item_vectors(encoder, modality, inputs))
     return LabelledItems(tuple(labels), np.concatenate(vectors))
@@ -85,6 +84,10 @@ def measure(items: LabelledItems, encoder: Encoder, min_relevant: int) -> dict[s
             scores = image_to_image(items, scope)
         results[task] = summarise(scores, by="source" if scope == "source" else "modality")
     return results
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
 
 
 def _item_vectors(encoder: Encoder, modality: str, inputs: Inputs) -> np.ndarray:

@@ -24,10 +24,10 @@ class RowWriter:
     run_id: str
 
     def item(self, embedded: Embedded, text: str, text_vector: Float32 | None, now: datetime) -> dict[str, Any]:
-        """A row of `stores.schema.items`."""
+        """A row of `stores.schema.items`; what is not known is null, so that no filter takes it for a value."""
         work, reading = embedded.work, embedded.reading
         source, tags = work.source, reading.tags
-        return {
+        row = {
             "item_id": work.item_id,
             "uri": work.uri,
             "locator": f"series={work.series_key}" if len(source.files) > 1 else "",
@@ -54,6 +54,7 @@ class RowWriter:
             "run_id": self.run_id,
             "indexed_at": now,
         }
+        return {column: None if isinstance(value, str) and not value else value for column, value in row.items()}
 
     def parts(self, embedded: Embedded) -> list[dict[str, Any]]:
         """Rows of `stores.schema.parts`: none for an item that is one image."""

@@ -60,16 +60,20 @@ class LabelledItems:
 
 @dataclass(frozen=True, slots=True)
 class QueryScore:
-    """The average precision of one query, and what a random order of the same gallery would give on average."""
+    """The average precision of one query."""
 
     query: str  # a label's name, or an item_id
     modality: str
     source: str  # "" unless the scope is "source", or the query is an item
     cluster: str  # queries of one cluster are not independent: intervals resample clusters
     average_precision: float
-    chance: float
     relevant: int
     gallery: int
+
+    @property
+    def chance(self) -> float:
+        """What a random order of the same gallery reaches on average."""
+        return expected_average_precision(self.relevant, self.gallery)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,32 +98,58 @@ def text_to_image(
     names = sorted({label for item in items.items for label in item.labels})
     if not names:
         return []
-    similarity = items.vectors @ encode_text(names).T  # (N, labels)
-    carries = np.array([[name in item.labels for name in names] for item in items.items], dtype=bool)
+    similarity = encode_text(names) @ items.vectors.T  # (labels, N)
+    carries = _carries(items, names).T
     scores = []
     for (modality, source), own in _strata(items, by_source=scope == "source").items():
-        gallery = np.arange(len(items)) if scope == "all" else own
-        for column, name in enumerate(names):
-            if carries[own, column].sum() >= min_relevant:
-                score = _score(items, gallery, similarity[gallery, column], carries[gallery, column])
-                scores.append(QueryScore(name, modality, source, name, *score))
+        gallery = _by_id(items, np.arange(len(items)) if scope == "all" else own)
+        asked = np.flatnonzero(carries[:, own].sum(axis=1) >= min_relevant)
+        relevant = carries[np.ix_(asked, gallery)]
+        precision = metrics.average_precision(similarity[np.ix_(asked, gallery)], relevant)
+        for place, label in enumerate(asked):
+            name, found = names[label], int(relevant[place].sum())
+            scores.append(QueryScore(name, modality, source, name, float(precision[place]), found, len(gallery)))
     return scores
 
 
 def image_to_image(items: LabelledItems, scope: Scope = "modality") -> list[QueryScore]:
     """Every item as a query; those without a relevant item in their gallery are left out."""
-    relevant = _shared(items)
-    groups = np.array([item.group or f"item {row}" for row, item in enumerate(items.items)])
+    shared = _shared(items)
+    groups = np.array([item.group or f"alone {item.item_id}" for item in items.items])
     scores = []
     for (modality, source), own in _strata(items, by_source=scope == "source").items():
-        gallery_of_stratum = np.arange(len(items)) if scope == "all" else own
-        for row in own:
-            gallery = gallery_of_stratum[groups[gallery_of_stratum] != groups[row]]
-            if relevant[row, gallery].any():
-                score = _score(items, gallery, items.vectors[gallery] @ items.vectors[row], relevant[row, gallery])
-                item = items.items[row]
-                scores.append(QueryScore(item.item_id, modality, source or item.source, str(groups[row]), *score))
+        gallery = _by_id(items, np.arange(len(items)) if scope == "all" else own)
+        exclude = groups[own][:, None] == groups[gallery][None, :]
+        relevant = shared[np.ix_(own, gallery)] & ~exclude
+        precision = metrics.average_precision(items.vectors[own] @ items.vectors[gallery].T, relevant, exclude)
+        for place in np.flatnonzero(relevant.any(axis=1)):
+            item = items.items[own[place]]
+            found, size = int(relevant[place].sum()), int((~exclude[place]).sum())
+            scores.append(
+                QueryScore(
+                    item.item_id,
+                    modality,
+                    source or item.source,
+                    str(groups[own[place]]),
+                    float(precision[place]),
+                    found,
+                    size,
+                )
+            )
     return scores
+
+
+def expected_average_precision(relevant: int, gallery: int) -> float:
+    """Of a random order of `gallery` items, `relevant` of them relevant: what chance reaches.
+
+    With r relevant among n, an item at rank k is relevant with probability r/n, and each of the k - 1 before it with
+    q = (r - 1) / (n - 1): the mean over k of (1 + (k - 1) q) / k is q + (1 - q) H_n / n. A bit above r/n.
+    """
+    if gallery < 2:
+        return float(relevant > 0)
+    also_relevant = (relevant - 1) / (gallery - 1)
+    harmonic = float((1 / np.arange(1, gallery + 1)).sum())
+    return also_relevant + (1 - also_relevant) * harmonic / gallery
 
 
 def summarise(scores: Iterable[QueryScore], by: Literal["modality", "source"] = "modality") -> dict[str, Figure]:
@@ -132,26 +162,20 @@ def summarise(scores: Iterable[QueryScore], by: Literal["modality", "source"] = 
 
 def _figure(scores: Sequence[QueryScore]) -> Figure:
     values = np.array([score.average_precision for score in scores])
-    low, high = metrics.confidence_interval(values, clusters=[score.cluster for score in scores])
+    interval = metrics.bootstrap_interval(values, groups=[score.cluster for score in scores])
     return Figure(
-        value=float(values.mean()),
-        low=low,
-        high=high,
+        value=interval.mean,
+        low=interval.low,
+        high=interval.high,
         chance=float(np.mean([score.chance for score in scores])),
         queries=len(scores),
         items=max(score.gallery for score in scores),
     )
 
 
-def _score(
-    items: LabelledItems, gallery: npt.NDArray[np.intp], similarity: Float32, relevant: npt.NDArray[np.bool_]
-) -> tuple[float, float, int, int]:
-    """Average precision, its expectation under a random order, relevant items and gallery size; ties by item_id."""
-    ids = [items.items[row].item_id for row in gallery]
-    order = sorted(range(len(gallery)), key=lambda place: (-float(similarity[place]), ids[place]))
-    found = int(relevant.sum())
-    precision = metrics.average_precision(relevant[order])
-    return precision, metrics.expected_average_precision(found, len(gallery)), found, len(gallery)
+def _by_id(items: LabelledItems, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Rows sorted by item_id: equal scores are ranked in this order."""
+    return np.array(sorted(rows, key=lambda row: items.items[row].item_id), dtype=np.intp)
 
 
 def _strata(items: LabelledItems, by_source: bool) -> dict[tuple[str, str], npt.NDArray[np.intp]]:
@@ -162,11 +186,16 @@ def _strata(items: LabelledItems, by_source: bool) -> dict[tuple[str, str], npt.
     return {stratum: np.array(members, dtype=np.intp) for stratum, members in rows.items()}
 
 
+def _carries(items: LabelledItems, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """(N, labels), true where an item has a label."""
+    rows = [[name in item.labels for name in names] for item in items.items]
+    return np.array(rows, dtype=bool).reshape(len(items), len(names))
+
+
 def _shared(items: LabelledItems) -> npt.NDArray[np.bool_]:
     """(N, N), true where two items share a label or their whole text; items without either share nothing."""
     names = sorted({label for item in items.items for label in item.labels})
-    carries = np.array([[name in item.labels for name in names] for item in items.items], dtype=np.float32)
-    carries = carries.reshape(len(items), len(names))
+    carries = _carries(items, names).astype(np.float32)
     texts = np.array([item.text for item in items.items])
     same_text = (texts[:, None] == texts[None, :]) & (texts != "")[:, None]
     shared: npt.NDArray[np.bool_] = (carries @ carries.T > 0) | same_text

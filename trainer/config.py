@@ -159,7 +159,9 @@ def _value(kind: Any, value: Any, place: str) -> Any:
         if inner is None:
             if len(value) != len(kind.__args__):
                 raise TrainingError(f"{place} must have {len(kind.__args__)} values, not {len(value)}")
-            return tuple(_value(k, v, f"{place}[{i}]") for i, (k, v) in enumerate(zip(kind.__args__, value, strict=True)))
+            return tuple(
+                _value(k, v, f"{place}[{i}]") for i, (k, v) in enumerate(zip(kind.__args__, value, strict=True))
+            )
         return tuple(_value(inner, entry, f"{place}[{i}]") for i, entry in enumerate(value))
     return _scalar(kind, value, place)
 

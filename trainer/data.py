@@ -9,7 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ class Row:
     source: str = ""
     license: str = ""
     use: str = ""
+    series: tuple[Path, ...] = ()  # all files of the item where it has several, sorted: the slices of a CT series
 
 
 def read_manifests(patterns: Iterable[str | Path]) -> list[Row]:
@@ -79,6 +80,20 @@ def _read_manifest(file: Path) -> list[Row]:
             )
             for line in reader
         ]
+
+
+def join_series(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose files form one item (the slices of a CT series), as one row; all others as they are."""
+    joined: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        key = ""
+        if formats.sniff(row.path) == "dicom":
+            key = modalities.get(row.modality).series(formats.get("dicom").read_header(row.path))
+        joined[row.modality, key or str(row.path)].append(row)
+    return [
+        replace(same[0], series=tuple(sorted(row.path for row in same))) if len(same) > 1 else same[0]
+        for same in joined.values()
+    ]
 
 
 def split(rows: Sequence[Row], share: float = VALIDATION_SHARE) -> tuple[list[Row], list[Row]]:
@@ -120,6 +135,13 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def spread(self, limit: int) -> Inputs:
+        """At most `limit` items, evenly spread."""
+        chosen = np.unique(np.linspace(0, len(self) - 1, min(limit, len(self))).astype(np.int64))
+        parts = np.concatenate([self.parts[self.first[i] : self.first[i + 1]] for i in chosen])
+        first = np.concatenate([[0], np.cumsum((self.first[1:] - self.first[:-1])[chosen])])
+        return Inputs(tuple(self.rows[i] for i in chosen), parts, first)
+
 
 def decode(row: Row, spec: InputSpec) -> npt.NDArray[Any] | str:
     """The inputs of one row, one per part, prepared as an index run would; a message where it cannot be read."""
@@ -128,7 +150,7 @@ def decode(row: Row, spec: InputSpec) -> npt.NDArray[Any] | str:
         if kind is None:
             return f"{row.path.name}: no known format"
         modality = modalities.get(row.modality)
-        source = Source(row.modality, kind, (row.path,), "manifest")
+        source = Source(row.modality, kind, row.series or (row.path,), "manifest")
         return modality.prepare(modality.read(source, spec), spec)
     except (UnreadableFile, OSError) as error:
         return str(error)
@@ -142,10 +164,10 @@ def load_inputs(
     Raises:
         TrainingError: not one row could be read.
     """
-    stamps = [(str(row.path), row.path.stat().st_size, row.path.stat().st_mtime_ns) for row in rows if row.path.exists()]
-    key = hashlib.blake2b(
-        json.dumps([CACHE_VERSION, asdict(spec), stamps]).encode(), digest_size=12
-    ).hexdigest()
+    stamps = [
+        (str(row.path), row.path.stat().st_size, row.path.stat().st_mtime_ns) for row in rows if row.path.exists()
+    ]
+    key = hashlib.blake2b(json.dumps([CACHE_VERSION, asdict(spec), stamps]).encode(), digest_size=12).hexdigest()
     array, index = cache / f"{rows[0].modality}-{key}.npy", cache / f"{rows[0].modality}-{key}.json"
     if not index.exists():
         cache.mkdir(parents=True, exist_ok=True)

@@ -77,7 +77,9 @@ def offsets(path: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def graph(network: nn.Module, inputs: Mapping[str, torch.Tensor], dynamic: Sequence[Sequence[int]], output: str) -> onnx.ModelProto:
+def graph(
+    network: nn.Module, inputs: Mapping[str, torch.Tensor], dynamic: Sequence[Sequence[int]], output: str
+) -> onnx.ModelProto:
     """The network as an ONNX model with float32 weights inside. `dynamic` lists the free axes of each input."""
     names = ("batch", "length")
     shapes = tuple({axis: torch.export.Dim(names[axis], min=1, max=4096) for axis in axes} for axes in dynamic)
@@ -161,7 +163,15 @@ def share_weights(model: onnx.ModelProto, weights: Path, prefix: str = "") -> No
         elif name + ROWS in places:
             rows, scale = name + ROWS, name + SCALES
             stored.append(_stored(rows, tensor.dims, TensorProto.INT8, weights.name, places[rows]))
-            stored.append(_stored(scale, [tensor.dims[0]] + [1] * (len(tensor.dims) - 1), TensorProto.FLOAT16, weights.name, places[scale]))
+            stored.append(
+                _stored(
+                    scale,
+                    [tensor.dims[0]] + [1] * (len(tensor.dims) - 1),
+                    TensorProto.FLOAT16,
+                    weights.name,
+                    places[scale],
+                )
+            )
             nodes += _dequantise(model, tensor.name, rows, scale)
         else:
             kept.append(tensor)

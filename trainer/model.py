@@ -183,11 +183,22 @@ class FrozenText:
         return states, mask, torch.stack([sentence for _, sentence in known])
 
 
-def embed_texts(towers: Towers, frozen: FrozenText, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """Embeddings (B, D), sentence embeddings (B, W), and those of the warm start (B, W)."""
-    states, mask, before = frozen(texts)
-    bias = (1.0 - mask[:, None, None, :].float()) * -1e4
-    for layer in towers.text.layers[frozen.lower :]:
-        states = layer(states, bias)
-    sentences = towers.text.pool(states, mask)
-    return towers.text.head(sentences), sentences, before
+def embed_texts(
+    towers: Towers, frozen: FrozenText, texts: Sequence[str], chunk: int = 32
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Embeddings (B, D), sentence embeddings (B, W), and those of the warm start (B, W).
+
+    Texts of like length go through the layers together, so that little of the work is padding.
+    """
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    back = torch.tensor(order).argsort()
+    sentences, before = [], []
+    for start in range(0, len(order), chunk):
+        states, mask, untouched = frozen([texts[i] for i in order[start : start + chunk]])
+        bias = (1.0 - mask[:, None, None, :].float()) * -1e4
+        for layer in towers.text.layers[frozen.lower :]:
+            states = layer(states, bias)
+        sentences.append(towers.text.pool(states, mask))
+        before.append(untouched)
+    together = torch.cat(sentences)[back]
+    return towers.text.head(together), together, torch.cat(before)[back]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections import Counter
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from m3search.errors import TrainingError
 from m3search.trainer import losses
 from m3search.trainer.augment import IMAGE_AUGMENTATIONS, ImageAugmentation, augment_images, augment_signals
 from m3search.trainer.config import ModalityConfig, TrainConfig, load_config
-from m3search.trainer.data import Inputs, Row, load_inputs, read_manifests, split
+from m3search.trainer.data import Inputs, Row, join_series, load_inputs, read_manifests, split
 from m3search.trainer.model import FrozenText, Towers, embed_texts, parameter_groups
 from m3search.trainer.texts import Phrasebook, Text, overlap, truths
 from m3search.trainer.validate import Figures, evaluate, item_vectors
@@ -108,7 +109,7 @@ def phantom_rows(cache: Path, patients: int, seed: int, say: Say) -> list[Row]:
         say(f"writing {patients} synthetic patients")
         write_archive(folder, patients, seed)
         (folder / "done").touch()
-    return read_manifests(sorted(folder.glob("**/manifest.csv")))
+    return join_series(read_manifests(sorted(folder.glob("*/manifest.csv"))))
 
 
 class Sampler:
@@ -143,7 +144,7 @@ def fit(towers: Towers, frozen: FrozenText, corpus: Corpus, config: TrainConfig,
     }
     names = corpus.phrasebook.labels
     optimiser = torch.optim.AdamW(parameter_groups(towers, config), betas=(0.9, 0.98))
-    average = AveragedModel(towers, multi_avg_fn=get_ema_multi_avg_fn(run.average), use_buffers=True)
+    average = copy.deepcopy(towers)
     towers.train()
     started, running = time.monotonic(), Counter[str]()
     for step in range(1, run.steps + 1):
@@ -153,19 +154,30 @@ def fit(towers: Towers, frozen: FrozenText, corpus: Corpus, config: TrainConfig,
         weights = asdict(config.loss)
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(towers.parameters(), 5.0)
         optimiser.step()
-        average.update_parameters(towers)
+        follow(average, towers, run.average)
         running.update({name: term.item() for name, term in terms.items()} | {"steps": 1, "items": len(rows)})
         if step % run.evaluate_every == 0 or step == run.steps:
             seconds = time.monotonic() - started
             mean = " ".join(f"{name} {running[name] / running['steps']:.3f}" for name in terms)
             say(f"step {step}/{run.steps}  {mean}  scale {towers.scale.item():.1f}  {seconds:.0f} s")
             running.clear()
-            say(table(validate(average.module, frozen, corpus.validation)))
+            say(table(validate(average, frozen, corpus.validation)))
             towers.train()
-    return average.module.eval()
+    return average.eval()
+
+
+@torch.no_grad()
+def follow(average: Towers, towers: Towers, decay: float) -> None:
+    """Moves the average a little towards the towers; what is not a floating-point number is copied."""
+    now = towers.state_dict()
+    for name, tensor in average.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.lerp_(now[name], 1 - decay)
+        else:
+            tensor.copy_(now[name])
 
 
 def schedule(step: int, warmup: int, steps: int) -> float:
@@ -213,14 +225,23 @@ def validate(towers: Towers, frozen: FrozenText, held_out: Mapping[str, Inputs])
     vectors = {name: embed_items(towers, name, inputs) for name, inputs in held_out.items()}
     rows = {name: inputs.rows for name, inputs in held_out.items()}
     labels = sorted({label for own in rows.values() for row in own for label in row.labels})
-    names = torch.nn.functional.normalize(embed_texts(towers, frozen, labels)[0], dim=1).numpy()
+    names = F.normalize(embed_texts(towers, frozen, labels)[0], dim=1).numpy()
     return evaluate(rows, vectors, dict(zip(labels, names, strict=True)))
 
 
 @torch.no_grad()
-def embed_items(towers: Towers, modality: str, inputs: Inputs) -> Float32:
-    """(R, D) unit vectors."""
-    return item_vectors(inputs, lambda parts: towers.embed(modality, torch.from_numpy(np.array(parts))).numpy())
+def embed_items(towers: Towers, modality: str, inputs: Inputs, size: int = 0) -> Float32:
+    """(R, D) unit vectors; images are brought to `size` pixels where that is given and they are larger."""
+
+    def embed(parts: np.ndarray) -> Float32:
+        tensor = torch.from_numpy(np.array(parts))
+        if size and tensor.ndim == 4 and tensor.shape[-1] != size:
+            smaller = F.interpolate(tensor.float(), (size, size), mode="bilinear", antialias=True)
+            tensor = smaller.round().clamp(0, 255).to(torch.uint8)
+        vectors: Float32 = towers.embed(modality, tensor).numpy()
+        return vectors
+
+    return item_vectors(inputs, embed)
 
 
 def table(figures: Mapping[str, Figures]) -> str:

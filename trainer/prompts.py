@@ -59,7 +59,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "Lung cancer": ("malignant lung tumour", "lung tumor", "malignant lung nodule", "bronchial carcinoma"),
     "Benign lung tumour": ("benign lung nodule", "benign tumor of the lung"),
     "Normal": ("no abnormality", "healthy", "unremarkable"),
-    "Intracranial haemorrhage": ("brain bleed", "intracranial hemorrhage", "bleeding in the brain", "brain haemorrhage"),
+    "Intracranial haemorrhage": ("brain bleed", "intracranial hemorrhage", "bleeding in the brain"),
     "Chest CT without contrast": ("non-contrast chest CT", "unenhanced CT", "without intravenous contrast"),
     "Contrast-enhanced chest CT": ("CT with contrast", "contrast CT", "with intravenous contrast"),
     "No diabetic retinopathy": ("normal retina", "healthy eye", "normal fundus"),
@@ -116,7 +116,13 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "Breast ductal carcinoma": ("invasive ductal carcinoma", "breast cancer"),
 }  # fmt: skip
 
-TEMPLATES = ("{name} of {label}", "{name} showing {label}", "{label} on {name}", "{name} with {label}", "{label} {name}")
+TEMPLATES = (
+    "{name} of {label}",
+    "{name} showing {label}",
+    "{label} on {name}",
+    "{name} with {label}",
+    "{label} {name}",
+)
 
 
 def names_for(modality: str, caption: str) -> tuple[str, ...]:

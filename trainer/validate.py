@@ -42,7 +42,8 @@ def item_vectors(inputs: Inputs, embed: Callable[[np.ndarray], Float32], batch: 
 
 
 def _unit(vectors: Float32) -> Float32:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)).astype(np.float32)
+    unit: Float32 = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)).astype(np.float32)
+    return unit
 
 
 def evaluate(

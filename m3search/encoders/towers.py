@@ -39,7 +39,9 @@ class ConvNorm(nn.Module):
     that `ImageTower` takes.
     """
 
-    def __init__(self, channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True) -> None:
+    def __init__(
+        self, channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True
+    ) -> None:
         super().__init__()
         total = kernel - stride
         self.pad = (total // 2, total - total // 2) * 2 if total % 2 else None
@@ -51,7 +53,7 @@ class ConvNorm(nn.Module):
         if self.pad:
             x = F.pad(x, self.pad)
         x = self.norm(self.conv(x))
-        return F.relu6(x) if self.act else x
+        return F.relu6(x) if self.act else cast("Tensor", x)
 
 
 class InvertedResidual(nn.Module):

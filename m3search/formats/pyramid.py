@@ -85,7 +85,9 @@ class Slide(ABC):
         level = self.level_for(min(width / size[0], height / size[1]))
         scale = self.levels[level].downsample
         left, top = round(x / scale), round(y / scale)
-        pixels = self._read(level, left, top, max(1, round((x + width) / scale) - left), max(1, round((y + height) / scale) - top))
+        pixels = self._read(
+            level, left, top, max(1, round((x + width) / scale) - left), max(1, round((y + height) / scale) - top)
+        )
         if pixels.shape[1::-1] == size:
             return pixels
         return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0))
@@ -146,8 +148,10 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except UnreadableFile:
         raise
-    except (OpenSlideError, OSError, ValueError, LookupError, TypeError, struct.error, RuntimeError) as error:
-        raise UnreadableFile(path, Reason.CORRUPT, "the slide cannot be decoded; copy it again from its source") from error
+    except (OpenSlideError, OSError, EOFError, ValueError, LookupError, TypeError, struct.error, RuntimeError) as error:
+        raise UnreadableFile(
+            path, Reason.CORRUPT, "the slide cannot be decoded; copy it again from its source"
+        ) from error
 
 
 def mpp_of(stated: float, objective_power: float = 0.0) -> tuple[float, str]:

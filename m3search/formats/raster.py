@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".webp", ".jp2"})
 PERCENTILES = (0.5, 99.5)  # of the values of a picture deeper than 8 bits: what is shown as 0 and as 255
-PILLOW_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "WEBP", "JPEG2000")  # its rarer plug-ins are not exposed to archives
+PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "JPEG2000")  # its rarer plug-ins are not exposed to archives
 PNG_COLOUR_TYPES_BEYOND_GREY = (2, 4, 6)  # colour, grey with alpha, colour with alpha (PNG specification, 11.2.2)
 WHITE_IS_ZERO = 0  # TIFF PhotometricInterpretation
 
@@ -86,6 +86,11 @@ def read(path: Path) -> RasterImage:
     return RasterImage(np.ascontiguousarray(pixels), tuple(steps))
 
 
+def read_rgb(path: Path) -> UInt8:
+    """A picture as a person sees it: uint8 (H, W, 3). Raises as `read` does."""
+    return read(path).rgb
+
+
 # EXIF 2.32 tag 274: how the stored rows and columns become an upright picture.
 ORIENTATIONS = {
     2: lambda a: a[:, ::-1],
@@ -121,7 +126,9 @@ def _decoding(path: Path) -> Iterator[str]:
 def _undecodable(path: Path, kind: str, detail: str) -> UnreadableFile:
     """TRUNCATED where the end is missing, else CORRUPT."""
     if not kind:
-        return UnreadableFile(path, Reason.CORRUPT, "is named as a picture, but its content is not one; remove or replace it")
+        return UnreadableFile(
+            path, Reason.CORRUPT, "is named as a picture, but its content is not one; remove or replace it"
+        )
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 64))
         tail = file.read()
@@ -151,6 +158,9 @@ def _kind(head: bytes) -> str:
 def _open_with_pillow(path: Path) -> Image.Image:
     from PIL import Image
 
+    # Pillow's own guard stands far below what a flatbed scanner delivers. Twice this value is refused while the header
+    # is parsed; everything between is left to LIMITS, before any pixel is decoded.
+    Image.MAX_IMAGE_PIXELS = LIMITS.pixels
     return Image.open(path, formats=PILLOW_FORMATS)
 
 

@@ -14,14 +14,19 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
+from m3search.formats import dicom
 from m3search.formats.limits import LIMITS
-from m3search.formats.pyramid import Level, Slide, mpp_of, translated
+from m3search.formats.pyramid import Level, Slide, mpp_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from pydicom.dataset import Dataset
 
-WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
-SHOWS_THE_GLASS = {"LABEL", "OVERVIEW", "LOCALIZER"}  # ImageType value 3: the glass with its label, where a name may stand
+SHOWS_THE_GLASS = {
+    "LABEL",
+    "OVERVIEW",
+    "LOCALIZER",
+}  # ImageType value 3: the glass with its label, where a name may stand
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,8 +40,7 @@ class _Instance:
     matrix: tuple[int, int]  # total pixel matrix: width, height
     tile: tuple[int, int]  # width, height
     frames: dict[tuple[int, int], int]  # frame number from 0 by the tile's left, top (from 0)
-    mpp: float
-    power: float
+    dataset: Dataset  # without pixels
 
 
 class DicomSlide(Slide):
@@ -48,19 +52,26 @@ class DicomSlide(Slide):
         self.path = files[0]
         opened = []
         for path in files:
-            with translated(path):
+            with dicom.translated(path):
                 instance = _open_instance(path)
             if instance is not None:
                 opened.append(instance)
         if not opened:
-            raise UnreadableFile(self.path, Reason.UNSUPPORTED, "shows the slide's label or glass, not its tissue; not searched")
+            raise UnreadableFile(
+                self.path, Reason.UNSUPPORTED, "shows the slide's label or glass, not its tissue; not searched"
+            )
         sizes = sorted({instance.matrix for instance in opened}, reverse=True)
         self._instances = [[instance for instance in opened if instance.matrix == size] for size in sizes]
         self.levels = tuple(Level(width, height, sizes[0][0] / width) for width, height in sizes)
         finest = self._instances[0][0]
-        self.mpp, self.mpp_from = mpp_of(finest.mpp, finest.power)
+        self.dataset = finest.dataset
+        self.mpp, self.mpp_from = mpp_of(_mpp(finest.dataset, sizes[0][0]), _objective_power(finest.dataset))
 
     def _decode(self, level: int, left: int, top: int, width: int, height: int) -> npt.NDArray[Any]:
+        with dicom.translated(self.path):
+            return self._stitch(level, left, top, width, height)
+
+    def _stitch(self, level: int, left: int, top: int, width: int, height: int) -> npt.NDArray[Any]:
         region: npt.NDArray[Any] | None = None
         for instance in self._instances[level]:
             for x, y, number in _touched(instance, left, top, width, height):
@@ -102,13 +113,21 @@ def _open_instance(path: Path) -> _Instance | None:
 
 def _parse_instance(path: Path, file: BinaryIO) -> _Instance | None:
     from pydicom import dcmread
+    from pydicom.pixels import get_decoder
     from pydicom.pixels.utils import as_pixel_options
+    from pydicom.uid import ImplicitVRLittleEndian
 
-    dataset = dcmread(file, stop_before_pixels=True)  # leaves the file at the tag of the pixel data
+    dataset = dcmread(file, stop_before_pixels=True, force=True)  # leaves the file at the tag of the pixel data
     flavour = {str(value).upper() for value in dataset.get("ImageType") or ()}
     if flavour & SHOWS_THE_GLASS or dataset.get("SpecimenLabelInImage") == "YES":
         return None
-    syntax = dataset.file_meta.TransferSyntaxUID
+    syntax = dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
+    if syntax.is_compressed and not get_decoder(syntax).is_available:
+        raise UnreadableFile(
+            path,
+            Reason.MISSING_DECODER,
+            f"no decoder for {dicom.syntax_name(dataset)} is installed: pip install -U m3search",
+        )
     tile = int(dataset.Columns), int(dataset.Rows)
     matrix = int(dataset.get("TotalPixelMatrixColumns", tile[0])), int(dataset.get("TotalPixelMatrixRows", tile[1]))
     if min(*tile, *matrix) < 1:
@@ -127,8 +146,7 @@ def _parse_instance(path: Path, file: BinaryIO) -> _Instance | None:
         matrix=matrix,
         tile=tile,
         frames=_tile_positions(dataset, matrix, tile),
-        mpp=_mpp(dataset, matrix[0]),
-        power=_objective_power(dataset),
+        dataset=dataset,
     )
     native = tile[0] * tile[1] * int(dataset.SamplesPerPixel) * (int(dataset.BitsAllocated) // 8)
     if not syntax.is_compressed and instance.pixels_at + native * len(instance.frames) > path.stat().st_size:
@@ -138,7 +156,7 @@ def _parse_instance(path: Path, file: BinaryIO) -> _Instance | None:
 
 def _decode_frame(instance: _Instance, number: int) -> npt.NDArray[Any]:
     """(Rows, Columns) or (Rows, Columns, 3) as stored, colours as RGB."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     decoder = get_decoder(instance.options["transfer_syntax_uid"])
     instance.file.seek(instance.pixels_at)
@@ -146,14 +164,18 @@ def _decode_frame(instance: _Instance, number: int) -> npt.NDArray[Any]:
     return frame
 
 
-def _tile_positions(dataset: Any, matrix: tuple[int, int], tile: tuple[int, int]) -> dict[tuple[int, int], int]:
+def _tile_positions(dataset: Dataset, matrix: tuple[int, int], tile: tuple[int, int]) -> dict[tuple[int, int], int]:
     """Frame numbers by the left and top of their tile, from 0. The middle focal plane, the first optical path.
 
     TILED_FULL order: columns, rows, focal planes, optical paths (C.7.6.17.3). Otherwise each frame states its place.
     """
     count = int(dataset.get("NumberOfFrames", 1))
     groups = dataset.get("PerFrameFunctionalGroupsSequence") or ()
-    if dataset.get("DimensionOrganizationType") != "TILED_FULL" and groups and "PlanePositionSlideSequence" in groups[0]:
+    if (
+        dataset.get("DimensionOrganizationType") != "TILED_FULL"
+        and groups
+        and "PlanePositionSlideSequence" in groups[0]
+    ):
         places: dict[tuple[int, int], int] = {}
         for number, group in enumerate(groups[:count]):
             place = group.PlanePositionSlideSequence[0]
@@ -164,11 +186,13 @@ def _tile_positions(dataset: Any, matrix: tuple[int, int], tile: tuple[int, int]
     plane = int(dataset.get("TotalPixelMatrixFocalPlanes", 1)) // 2
     before = int(dataset.get("ConcatenationFrameOffsetNumber", 0) or 0)  # frames in earlier files of a concatenation
     first = plane * across * down - before
-    numbers = {(i % across * tile[0], i // across * tile[1]): first + i for i in range(min(across * down, count + before))}
+    numbers = {
+        (i % across * tile[0], i // across * tile[1]): first + i for i in range(min(across * down, count + before))
+    }
     return {place: number for place, number in numbers.items() if 0 <= number < count}
 
 
-def _mpp(dataset: Any, width: int) -> float:
+def _mpp(dataset: Dataset, width: int) -> float:
     """Micrometres per pixel from Pixel Spacing, else from the imaged volume; both are in millimetres. 0 where absent."""
     for shared in dataset.get("SharedFunctionalGroupsSequence") or ():
         for measures in shared.get("PixelMeasuresSequence") or ():
@@ -177,7 +201,7 @@ def _mpp(dataset: Any, width: int) -> float:
     return float(dataset.get("ImagedVolumeWidth") or 0) * 1000 / width
 
 
-def _objective_power(dataset: Any) -> float:
+def _objective_power(dataset: Dataset) -> float:
     for optical_path in dataset.get("OpticalPathSequence") or ():
         if power := optical_path.get("ObjectiveLensPower"):
             return float(power)

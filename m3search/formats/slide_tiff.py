@@ -52,7 +52,9 @@ class TiffSlide(Slide):
         self._pages = _pyramid(self._tiff)
         first = self._pages[0]
         if first.samplesperpixel not in (1, 3, 4) or first.imagedepth != 1:
-            raise UnreadableFile(path, Reason.UNSUPPORTED, f"a slide of {first.samplesperpixel} channels is not searched here")
+            raise UnreadableFile(
+                path, Reason.UNSUPPORTED, f"a slide of {first.samplesperpixel} channels is not searched here"
+            )
         size = path.stat().st_size
         if any(offset + count > size for offset, count in zip(first.dataoffsets, first.databytecounts, strict=True)):
             raise UnreadableFile(path, Reason.TRUNCATED, "the slide's tiles end early; copy the file again")
@@ -82,7 +84,9 @@ class TiffSlide(Slide):
             return
         handle.seek(page.dataoffsets[index])
         raw = handle.read(page.databytecounts[index])
-        tile, (sample, _, y, x, _), shape = page.decode(raw, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
+        tile, (sample, _, y, x, _), shape = page.decode(
+            raw, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
+        )
         if tile is not None:
             yield tile[0, : shape[1], : shape[2]], x, y, sample
 

@@ -38,7 +38,9 @@ _RECORD_LINE = re.compile(
     r"(?P<name>[^\s/]+)(?:/(?P<segments>\d{1,12}))?\s+(?P<signals>\d{1,12})"
     r"(?:\s+(?P<rate>[\d.]+(?:[eE][+-]?\d+)?)(?:/\S*)?(?:\s+(?P<frames>\d{1,15})(?:\s+(?P<rest>.*))?)?)?\s*$"
 )
-_FORMAT = re.compile(r"(?P<format>\d{1,4})(?:x(?P<per_frame>\d{1,6}))?(?::(?P<skew>\d{1,9}))?(?:\+(?P<offset>\d{1,15}))?$")
+_FORMAT = re.compile(
+    r"(?P<format>\d{1,4})(?:x(?P<per_frame>\d{1,6}))?(?::(?P<skew>\d{1,9}))?(?:\+(?P<offset>\d{1,15}))?$"
+)
 _GAIN = re.compile(r"(?P<gain>-?\d*\.?\d*(?:[eE][+-]?\d+)?)(?:\((?P<baseline>-?\d+)\))?(?:/(?P<units>\S+))?$")
 _DATE = re.compile(r"\b\d{1,2}/\d{1,2}/(?P<year>\d{4})\b")
 
@@ -61,9 +63,10 @@ class RecordHeader:
     """A .hea file, single- or multi-segment. `channels` of a multi-segment record come from its layout or first segment."""
 
     frame_rate_hz: float
-    frames: int  # 0 until `read_header` has inferred it where the header does not state it
+    frames: int
     channels: tuple[Channel, ...]
-    segments: tuple[tuple[str, int], ...] = ()  # (record name or "~" for a gap, frames)
+    segments: tuple[tuple[str, int], ...] = ()  # (record name or "~" for a gap, frames); of 0 frames: the layout
+    frames_stated: bool = True  # else taken from the size of the signal file
     year: int | None = None  # of the recording, if stated
     comments: tuple[str, ...] = ()  # may hold diagnoses and PHI: in memory only
 
@@ -79,11 +82,15 @@ class Signal:
 
 
 def sniff(path: Path, head: bytes) -> bool:
-    """True for a .hea file whose first line that is not a comment has the shape of a record line, or that is empty."""
+    """True for a .hea file that begins with a record line, or is empty.
+
+    The layout of a multi-segment record (its signals lie in file "~") is no record: its master header speaks for it.
+    """
     if path.suffix.lower() != ".hea":
         return False
-    lines = _split(_decode(head))[0]
-    return not lines or _RECORD_LINE.match(lines[0]) is not None
+    lines = _split(_text_of(head))[0]
+    is_layout = len(lines) > 1 and all(line.startswith("~ ") for line in lines[1:])
+    return not lines or (_RECORD_LINE.match(lines[0]) is not None and not is_layout)
 
 
 def read_header(path: Path) -> Header:
@@ -123,19 +130,58 @@ def read(
     record: RecordHeader = header.attributes["record"]
     numbers = list(range(len(record.channels))) if channels is None else list(channels)
     first = min(max(0, round(start * record.frame_rate_hz)), record.frames - 1)
-    last = record.frames if seconds is None else min(record.frames, first + max(1, round(seconds * record.frame_rate_hz)))
+    last = (
+        record.frames if seconds is None else min(record.frames, first + max(1, round(seconds * record.frame_rate_hz)))
+    )
     chosen = [record.channels[number] for number in numbers]
     per_frame = max(channel.per_frame for channel in chosen)
     if (last - first) * per_frame * len(chosen) > MAX_VALUES:
-        raise UnreadableFile(header.path, Reason.TOO_LARGE, "declares more samples at once than fit; read it in windows")
-    columns = _decode_samples(header.path, first, last, numbers)
-    data = np.stack([_at_rate(column, (last - first) * per_frame) for column in columns])
+        raise UnreadableFile(
+            header.path, Reason.TOO_LARGE, "declares more samples at once than fit; read it in windows"
+        )
     return Signal(
         leads=tuple(channel.name for channel in chosen),
         units=tuple(channel.units for channel in chosen),
         rate_hz=record.frame_rate_hz * per_frame,
-        data=data,
+        data=_read_frames(header.path, record, first, last, numbers),
     )
+
+
+def _read_frames(path: Path, record: RecordHeader, first: int, last: int, numbers: Sequence[int]) -> Float32:
+    """float32 (channels, (last - first) * samples per frame of the fastest), physical units, NaN in gaps."""
+    per_frame = max(record.channels[number].per_frame for number in numbers)
+    if not record.segments:
+        columns = _decode(path, record, first, last, list(numbers))
+        return np.stack([_at_rate(column, (last - first) * per_frame) for column in columns])
+    data = np.full((len(numbers), (last - first) * per_frame), np.nan, dtype=np.float32)
+    begin = 0
+    for name, length in record.segments:
+        start, stop = max(first, begin), min(last, begin + length)
+        if start < stop and name != "~":
+            segment_path = path.parent / f"{name}.hea"
+            segment, _ = _read_record(segment_path)
+            places = {
+                row: place for row, number in enumerate(numbers) if (place := _place_in(segment, record, number)) >= 0
+            }
+            if places:
+                part = _read_frames(
+                    segment_path, segment, start - begin, min(stop - begin, segment.frames), list(places.values())
+                )
+                columns = slice((start - first) * per_frame, (stop - first) * per_frame)
+                for row, column in zip(places, part, strict=True):
+                    data[row, columns] = _at_rate(column, (stop - start) * per_frame)
+        begin += length
+    return data
+
+
+def _place_in(segment: RecordHeader, record: RecordHeader, number: int) -> int:
+    """Where a segment has channel `number` of its record: the same place, or, under a layout, by name; -1 where nowhere."""
+    has_layout = record.segments[0][1] == 0
+    if not has_layout:
+        return number if number < len(segment.channels) else -1
+    wanted = record.channels[number]
+    names = [(channel.name, channel.units) for channel in segment.channels]
+    return names.index((wanted.name, wanted.units)) if (wanted.name, wanted.units) in names else -1
 
 
 def _notes(record: RecordHeader) -> tuple[str, ...]:
@@ -156,18 +202,22 @@ def _at_rate(column: Float32, length: int) -> Float32:
     return column[np.arange(length) * len(column) // length]
 
 
-def _decode_samples(path: Path, first: int, last: int, channels: list[int]) -> list[Float32]:
-    """One float32 column per channel, in physical units, each at its own rate."""
+def _decode(path: Path, record: RecordHeader, first: int, last: int, channels: list[int]) -> list[Float32]:
+    """One float32 column per channel of a single-segment record, in physical units, each at its own rate."""
     import wfdb
 
     with _decoding(path):
         # An absolute local path and no pn_dir: the library reads this disk and never the network.
-        record = wfdb.rdrecord(
-            str(path.absolute().with_suffix("")),
-            sampfrom=first, sampto=last, channels=channels, physical=True, smooth_frames=False, return_res=32,
+        # It takes an end only where the header states the length.
+        decoded = wfdb.rdrecord(
+            str(path.absolute().with_suffix("")), sampfrom=first, sampto=last if record.frames_stated else None,
+            channels=channels, physical=True, smooth_frames=False, return_res=32,
         )  # fmt: skip
-        columns = [np.asarray(column, dtype=np.float32) for column in record.e_p_signal]
-        if len(columns) != len(channels) or not all(len(column) for column in columns):
+        columns = [
+            np.asarray(column[: (last - first) * record.channels[number].per_frame], dtype=np.float32)
+            for number, column in zip(channels, decoded.e_p_signal, strict=True)
+        ]
+        if not all(len(column) for column in columns):
             raise ValueError("signals are missing")
     return columns
 
@@ -189,15 +239,17 @@ def _read_record(path: Path) -> tuple[RecordHeader, tuple[Path, ...]]:
     if record.segments:
         return _join_segments(path, record)
     if not record.channels:
-        raise UnreadableFile(path, Reason.UNSUPPORTED, "a WFDB header without signals: there is nothing to search in it")
+        raise UnreadableFile(
+            path, Reason.UNSUPPORTED, "a WFDB header without signals: there is nothing to search in it"
+        )
     files: dict[str, list[Channel]] = {}
     for channel in record.channels:
         files.setdefault(channel.file, []).append(channel)
     lengths = [_frames_in(path, name, channels, record.frames) for name, channels in files.items() if name != "~"]
-    if not record.frames:
-        record = replace(record, frames=min(lengths, default=0))
     if not record.frames and lengths:
-        raise UnreadableFile(path, Reason.EMPTY, "its signal files hold no sample")
+        record = replace(record, frames=min(lengths), frames_stated=False)
+        if not record.frames:
+            raise UnreadableFile(path, Reason.CORRUPT, "states no length, and its signal files do not tell one")
     return record, tuple(sorted(path.parent / name for name in files if name != "~"))
 
 
@@ -209,7 +261,9 @@ def _join_segments(path: Path, master: RecordHeader) -> tuple[RecordHeader, tupl
     for name in names:
         segment_path = path.parent / f"{name}.hea"
         if not segment_path.is_file():
-            raise UnreadableFile(path, Reason.MISSING_FILE, f"its segment {name}.hea is missing; copy it beside the header")
+            raise UnreadableFile(
+                path, Reason.MISSING_FILE, f"its segment {name}.hea is missing; copy it beside the header"
+            )
         if _parse(segment_path).segments:
             raise UnreadableFile(path, Reason.CORRUPT, f"its segment {name} has segments itself, which WFDB forbids")
         parts[name], files = _read_record(segment_path)
@@ -246,10 +300,12 @@ def _parse(path: Path) -> RecordHeader:
     require_readable(path)
     if path.stat().st_size > MAX_HEADER_BYTES:
         raise UnreadableFile(path, Reason.TOO_LARGE, "is far larger than any WFDB header")
-    lines, comments = _split(_decode(path.read_bytes()))
+    lines, comments = _split(_text_of(path.read_bytes()))
     match = _RECORD_LINE.match(lines[0]) if lines else None
     if match is None:
-        raise UnreadableFile(path, Reason.CORRUPT, "does not begin with a WFDB record line; is it another kind of .hea?")
+        raise UnreadableFile(
+            path, Reason.CORRUPT, "does not begin with a WFDB record line; is it another kind of .hea?"
+        )
     rate = float(match["rate"] or DEFAULT_RATE_HZ)
     if not 0 < rate < math.inf:
         raise UnreadableFile(path, Reason.CORRUPT, "states a sampling rate that is not positive")
@@ -301,7 +357,9 @@ def _inside(path: Path, name: str) -> str:
     for flavour in (PurePosixPath(name), PureWindowsPath(name)):
         if flavour.is_absolute() or flavour.drive or len(flavour.parts) != 1 or ".." in flavour.parts or ":" in name:
             raise UnreadableFile(
-                path, Reason.CORRUPT, "names a signal file outside its own folder, which is not opened; correct the header"
+                path,
+                Reason.CORRUPT,
+                "names a signal file outside its own folder, which is not opened; correct the header",
             )
     return name
 
@@ -313,7 +371,7 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _decode(raw: bytes) -> str:
+def _text_of(raw: bytes) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:

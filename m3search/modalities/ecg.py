@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
-from m3search.modalities.dicom_tags import age_band
-from m3search.modalities.ecg_leads import LEADS, Placement, arrange, blank_flat, derive_limb_leads, millivolts_per, place
+from m3search.modalities.dicom_tags import age_band, identity_of, tags_of
+from m3search.modalities.ecg_leads import (
+    LEADS,
+    Placement,
+    arrange,
+    blank_flat,
+    derive_limb_leads,
+    millivolts_per,
+    place,
+)
 from m3search.modalities.ecg_strip import draw_strip
 from m3search.types import Identity, Item, Part, Tags
 
@@ -23,10 +31,13 @@ if TYPE_CHECKING:
     from m3search.types import Float32, Header, InputSpec, Source
 
 WAVEFORMS = "1.2.840.10008.5.1.4.1.1.9.1."  # 12-lead, general, ambulatory and 32-bit ECG storage (DICOM PS3.4 B.5)
-CLIP = 10.0  # millivolts (or standard deviations): beyond any heart; tames saturated amplifiers and defibrillator shocks
+CLIP = (
+    10.0  # millivolts (or standard deviations): beyond any heart; tames saturated amplifiers and defibrillator shocks
+)
 GAPS = 0.5  # a lead of which more than this share is missing in a window counts as missing there
 SECOND_LOOK = 8  # times max_parts windows are tried where the first ones lie in gaps of the recording
 
+_AVERAGED = re.compile(r"median|average|mean|representative|template", re.IGNORECASE)  # MultiplexGroupLabel
 _AGE = re.compile(r"<?\bage\b>?\s*[:=]?\s*(?P<age>\d{1,3})\b", re.IGNORECASE)
 _SEX = re.compile(r"<?\b(?:sex|gender)\b>?\s*[:=]?\s*(?P<sex>male|female|m|f)\b", re.IGNORECASE)
 _MIT_BIH = re.compile(r"(?P<age>\d{1,3})\s+(?P<sex>[MF])\b")  # "69 M 1085 1629 x1"
@@ -159,7 +170,7 @@ def _read_window(recording: _Recording, placement: Placement, start: float, seco
 
 
 def _locator(start: float, seconds: float, duration: float) -> str:
-    """"window=10-20s"; "" where the window is the whole record."""
+    """ "window=10-20s"; "" where the window is the whole record."""
     end = min(start + seconds, duration)
     return "" if start == 0 and end >= duration - 1e-3 else f"window={round(start, 2):g}-{round(end, 2):g}s"
 
@@ -237,4 +248,33 @@ def _tags_from_comments(comments: Sequence[str], year: int | None) -> Tags:
         sex=sex["sex"][0].upper() if sex else "",
         age_band=age_band(int(age["age"])) if age else "",
         year=year,
+    )
+
+
+def _open_dicom(path: Path) -> _Recording:
+    """The longest multiplex group with ECG leads, and all that were sampled like it; averaged beats are no recording."""
+    from m3search.formats import dicom, dicom_waveform
+
+    dataset = dicom.read_dataset(path)
+    groups = [group for group in dicom_waveform.waveforms_of(path, dataset) if not _AVERAGED.search(group.label)]
+    groups = [group for group in groups if place(group.names).channels] or groups
+    if not groups:
+        raise UnreadableFile(path, Reason.UNSUPPORTED, "holds averaged beats only, no recording of the rhythm")
+    longest = max(groups, key=lambda group: group.data.shape[1] / group.rate_hz)
+    alike = [g for g in groups if g.rate_hz == longest.rate_hz and g.data.shape[1] == longest.data.shape[1]]
+    data = np.concatenate([group.data for group in alike])
+
+    def window(start: float, seconds: float, channels: list[int]) -> tuple[Float32, float]:
+        first = round(start * longest.rate_hz)
+        return data[channels, first : first + max(1, round(seconds * longest.rate_hz))], longest.rate_hz
+
+    return _Recording(
+        path=path,
+        names=tuple(name for group in alike for name in group.names),
+        units=tuple(unit for group in alike for unit in group.units),
+        seconds=data.shape[1] / longest.rate_hz,
+        window=window,
+        tags=tags_of(dataset),
+        identity=identity_of(dataset),
+        notes=(f"joined from {len(alike)} multiplex groups",) if len(alike) > 1 else (),
     )

@@ -26,7 +26,9 @@ _SYNONYMS: Mapping[str, str] = {
     **{lead.lower(): lead for lead in LEADS},
     **{f"d{roman}": lead for roman, lead in (("i", "I"), ("ii", "II"), ("iii", "III"))},  # Romance languages: DI, DII
     **{f"d{number}": LEADS[number - 1] for number in (1, 2, 3)},
-    **{f"ml{roman}": lead for roman, lead in (("i", "I"), ("ii", "II"), ("iii", "III"))},  # modified limb leads (Holter)
+    **{
+        f"ml{roman}": lead for roman, lead in (("i", "I"), ("ii", "II"), ("iii", "III"))
+    },  # modified limb leads (Holter)
     "ml2": "II",
     **{f"mcl{number}": f"V{number}" for number in range(1, 7)},  # modified chest leads (monitors)
     **{f"mv{number}": f"V{number}" for number in range(1, 7)},
@@ -40,7 +42,20 @@ _CODES: Mapping[str, str] = {
     for number, lead in zip((1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8), LEADS, strict=True)
 }
 
-_FILLER = {"lead", "leads", "ecg", "ekg", "mdc", "channel", "derivation", "ableitung", "standard", "limb", "chest", "augmented"}
+_FILLER = {
+    "lead",
+    "leads",
+    "ecg",
+    "ekg",
+    "mdc",
+    "channel",
+    "derivation",
+    "ableitung",
+    "standard",
+    "limb",
+    "chest",
+    "augmented",
+}
 _UNNAMED = re.compile(r"(ecg|ekg)( (lead|channel|ch|signal))?( ?\d{1,2}| [ab])?$|holter( ?\d)?$|v$")
 
 _MILLIVOLTS: Mapping[str, float] = {
@@ -141,7 +156,14 @@ def derive_limb_leads(leads: Float32) -> tuple[Float32, tuple[str, ...]]:
         one = two - three
     if "II" in missing:
         two = one + three
-    formulas = {"I": one, "II": two, "III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
+    formulas = {
+        "I": one,
+        "II": two,
+        "III": two - one,
+        "aVR": -(one + two) / 2,
+        "aVL": one - two / 2,
+        "aVF": two - one / 2,
+    }
     for lead in missing:
         leads[LEADS.index(lead)] = formulas[lead]
     return leads, tuple(lead for lead in LIMB_LEADS if lead in missing)

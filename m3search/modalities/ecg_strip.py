@@ -76,7 +76,9 @@ def _cells(recorded: Sequence[str]) -> list[_Cell]:
         return [_Cell(lead, row, 0.0, SECONDS) for row, lead in enumerate(recorded or LEADS[:1])]
     column = SECONDS / 4
     cells = [
-        _Cell(lead, row, number * column, column) for row, names in enumerate(LAYOUT) for number, lead in enumerate(names)
+        _Cell(lead, row, number * column, column)
+        for row, names in enumerate(LAYOUT)
+        for number, lead in enumerate(names)
     ]
     rhythm = next((lead for lead in RHYTHM_LEADS if lead in recorded), recorded[0])
     return [*cells, _Cell(rhythm, len(LAYOUT), 0.0, SECONDS)]

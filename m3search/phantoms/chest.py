@@ -6,7 +6,7 @@ Image left is the patient's right. Coordinates as in `canvas.grid`: the thorax s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from m3search.phantoms.canvas import Point, Stroke, blur, draw, ellipse, grid, s
 from m3search.phantoms.findings import Finding, Sided, find, plain
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from m3search.types import Float32, UInt8
 
 KINDS = ("normal", "pleural effusion", "pneumothorax", "cardiomegaly", "lung nodule", "pneumonia")
@@ -194,7 +196,7 @@ def _ribs(x: Float32, y: Float32, rng: np.random.Generator) -> Float32:
     return cast("Float32", (shadow * within + edge * step(0.75 - y, 0.2)).astype(np.float32))
 
 
-def _tube(distance: Float32, half_width: float) -> Float32:
+def _tube(distance: npt.NDArray[Any], half_width: float) -> Float32:
     """A hollow bone seen from the side: an even shadow with brighter edges."""
     t = np.abs(distance) / np.float32(half_width)
     return cast("Float32", 0.36 * step(1 - t, 0.35) + 0.30 * np.exp(-(((t - 0.88) / 0.16) ** 2)))
@@ -202,7 +204,13 @@ def _tube(distance: Float32, half_width: float) -> Float32:
 
 def _clavicles(rng: np.random.Generator, size: int) -> Float32:
     lift = rng.normal(0, 0.02)
-    inner: list[Point] = [(0.07, -0.60), (0.22, -0.64 + lift), (0.42, -0.73 + lift), (0.60, -0.80 + lift), (0.80, -0.80)]
+    inner: list[Point] = [
+        (0.07, -0.60),
+        (0.22, -0.64 + lift),
+        (0.42, -0.73 + lift),
+        (0.60, -0.80 + lift),
+        (0.80, -0.80),
+    ]
     width = 0.028 * size
     strokes = [
         Stroke([(sign * px, py) for px, py in inner], grow * width, value)

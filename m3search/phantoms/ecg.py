@@ -132,7 +132,7 @@ def _r_peaks(rng: np.random.Generator, rate: float, seconds: float, irregular: b
         breath = np.sin(2 * np.pi * 0.22 * mean * np.arange(count) + rng.uniform(0, 2 * np.pi))
         intervals = mean * (1 + 0.02 * breath + rng.normal(0, 0.006, count))
     peaks = np.cumsum(intervals) - 2 * mean + rng.uniform(0, mean)
-    return cast("npt.NDArray[np.float64]", peaks[peaks < seconds + 2 * mean])
+    return peaks[peaks < seconds + 2 * mean]
 
 
 def _one_beat(t: npt.NDArray[np.float64], beat: _Beat, interval: float) -> npt.NDArray[np.float64]:
@@ -169,7 +169,7 @@ def _fibrillatory(rng: np.random.Generator, time: npt.NDArray[np.float64]) -> np
         drift = np.cumsum(rng.normal(0, 0.02, len(time))) * np.sqrt(100 * (time[1] - time[0]))
         wave += np.sin(2 * np.pi * frequency * time + drift + rng.uniform(0, 2 * np.pi))
     towards_v1_and_ii = np.array([-0.012, 0.022, -0.036]) * rng.uniform(0.8, 1.4)
-    return cast("npt.NDArray[np.float64]", wave[:, None] * towards_v1_and_ii)
+    return wave[:, None] * towards_v1_and_ii
 
 
 def _interference(rng: np.random.Generator, time: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

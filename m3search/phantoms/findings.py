@@ -18,7 +18,7 @@ class Finding:
 
     kind: str  # one of the modality's KINDS
     side: Sided = ""  # of the patient
-    extent: str = ""  # "small", "moderate", "large"; "few", "many"
+    extent: str = ""  # "small", "moderate", "large"; "a few", "many"
     place: str = ""  # "upper", "lower", "macula", "anterior", ...
 
 

@@ -26,10 +26,10 @@ def choose(rng: np.random.Generator, kind: str) -> tuple[Finding, ...]:
     if kind not in KINDS:
         raise ValueError(f"fundus phantoms have no finding {kind!r}; choose from {', '.join(KINDS)}")
     side: Sided = "left" if rng.random() < 0.5 else "right"
-    extent = "" if kind == "no retinopathy" else str(rng.choice(["few", "many"]))
+    extent = "" if kind == "no retinopathy" else str(rng.choice(["a few", "many"]))
     finding = Finding(kind, side=side, extent=extent)
     if kind == "hard exudates" and rng.random() < 0.5:
-        return (finding, Finding("haemorrhages", side=side, extent="few"))
+        return (finding, Finding("haemorrhages", side=side, extent="a few"))
     return (finding,)
 
 
@@ -73,7 +73,7 @@ def _disc(rng: np.random.Generator, image: Float32, x: Float32, y: Float32, cent
     rim = step(ellipse(x, y, centre, (radius * 0.9, radius)), 0.03)[..., None]
     cup_centre = (centre[0] + 0.02, centre[1])
     cup = step(ellipse(x, y, cup_centre, (radius * 0.42, radius * 0.45)), 0.04)[..., None]
-    veil = 0.10 * np.exp(-(np.hypot(x - centre[0], y - centre[1]) / (2.2 * radius)) ** 2)[..., None]
+    veil = 0.10 * np.exp(-((np.hypot(x - centre[0], y - centre[1]) / (2.2 * radius)) ** 2))[..., None]
     image = image + veil * np.array([1.0, 0.75, 0.4], dtype=np.float32)
     pale = np.array([0.99, 0.80, 0.48], dtype=np.float32)
     lit = image + (pale - image) * 0.74 * rim
@@ -111,8 +111,7 @@ def _arcade(rng: np.random.Generator, disc: Point, vertical: int, shift: float) 
     wobble = np.cumsum(rng.normal(0, 0.005, (26, 2)), axis=0)
     x = disc[0] - reach * (1 - np.cos(turn)) * 0.86 + wobble[:, 0]
     y = disc[1] + vertical * height * np.sin(turn) ** 0.8 * (1 + 0.12 * turn) + wobble[:, 1]
-    points = [(float(px), float(py)) for px, py in zip(x, y, strict=True) if np.hypot(px, py) < FIELD + 0.02]
-    return points
+    return [(float(px), float(py)) for px, py in zip(x, y, strict=True) if np.hypot(px, py) < FIELD + 0.02]
 
 
 def _taper(kind: list[Stroke], points: list[Point], width: float, scale: float, eye: int) -> None:
@@ -149,7 +148,7 @@ def _around_macula(rng: np.random.Generator, spread: float) -> Point:
 def _drusen(rng: np.random.Generator, image: Float32, x: Float32, y: Float32, finding: Finding) -> Float32:
     """Soft, round, pale yellow deposits clustered at the macula."""
     mask = np.zeros_like(x)
-    for _ in range(int(rng.integers(22, 36) if finding.extent == "few" else rng.integers(60, 95))):
+    for _ in range(int(rng.integers(22, 36) if finding.extent == "a few" else rng.integers(60, 95))):
         centre = _around_macula(rng, 0.15)
         radius = 0.008 + 0.018 * rng.random() ** 2
         spot = step(ellipse(x, y, centre, (radius, radius * rng.uniform(0.7, 1.4)), rng.uniform(0, 180)), 0.016)
@@ -162,7 +161,7 @@ def _haemorrhages(rng: np.random.Generator, image: Float32, eye: int, finding: F
     """Dark red dots (microaneurysms), blots, and flame-shaped streaks, all over the posterior pole."""
     size = image.shape[0]
     strokes = []
-    few = finding.extent == "few"
+    few = finding.extent == "a few"
     for _ in range(int(rng.integers(12, 18) if few else rng.integers(34, 48))):
         radius, angle = 0.78 * np.sqrt(rng.uniform(0.04, 1)), rng.uniform(0, 2 * np.pi)
         at = (radius * np.cos(angle), radius * np.sin(angle))
@@ -184,7 +183,7 @@ def _exudates(rng: np.random.Generator, image: Float32, eye: int, finding: Findi
     """Bright yellow, sharp-edged flecks in clusters and rings near the macula."""
     size = image.shape[0]
     strokes = []
-    for _ in range(int(rng.integers(2, 4) if finding.extent == "few" else rng.integers(5, 8))):
+    for _ in range(int(rng.integers(2, 4) if finding.extent == "a few" else rng.integers(5, 8))):
         centre = _around_macula(rng, 0.20)
         ring = rng.uniform(0.05, 0.11)
         start = rng.uniform(0, 2 * np.pi)
@@ -202,7 +201,8 @@ def _exudates(rng: np.random.Generator, image: Float32, eye: int, finding: Findi
 
 def describe(rng: np.random.Generator, findings: tuple[Finding, ...]) -> tuple[list[str], tuple[str, ...]]:
     """Sentences of the report, and labels as the training data name them."""
-    sentences, labels = [], []
+    sentences: list[str] = []
+    labels: list[str] = []
     for finding in findings:
         sentences.append(plain(rng, SENTENCES[finding.kind], finding))
         labels += LABELS[finding.kind]
@@ -234,7 +234,7 @@ SENTENCES = {
     "haemorrhages": (
         "{Extent} dot, blot and flame-shaped retinal haemorrhages.",
         "There are {extent} dark red retinal haemorrhages and microaneurysms.",
-        "Retinal haemorrhages, {extent}, at the posterior pole.",
+        "{Extent} retinal haemorrhages at the posterior pole.",
     ),
     "hard exudates": (
         "{Extent} hard exudates near the macula: diabetic maculopathy.",

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pyarrow as pa
 
     from m3search.filters import Filter
     from m3search.types import Float32
 
-EXACT_BLOCK = 65536  # vectors scored at a time: 64 MB of float32 at 256 dimensions
+BLOCK = 65536  # vectors scored at a time: 64 MB of float32 at 256 dimensions
+MARGIN = 1e-4  # more than float32 inner products of unit vectors err by
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +71,23 @@ class VectorStore(Protocol):
         ...
 
 
-def top_k(scores: Float32, ids: Sequence[str], k: int) -> Neighbours:
-    """The k best of one query's scores (N,), ties by id: exact also where the tie crosses the k-th place."""
-    k = min(k, len(scores))
-    if k == 0:
-        return Neighbours((), np.zeros(0, dtype=np.float32))
+def shortlist(scores: Float32, k: int) -> npt.NDArray[np.intp]:
+    """Rows that may be among the k best, given float32 scores (N,): all within MARGIN of the k-th, best or not."""
+    if k >= len(scores):
+        return np.arange(len(scores))
     kth = np.partition(scores, len(scores) - k)[len(scores) - k]
-    candidates = np.flatnonzero(scores >= kth)
-    best = sorted(candidates.tolist(), key=lambda row: (-float(scores[row]), ids[row]))[:k]
-    return Neighbours(tuple(ids[row] for row in best), scores[best].astype(np.float32))
+    return np.flatnonzero(scores >= kth - MARGIN)
+
+
+def rank(query: Float32, vectors: Float32, ids: Sequence[str], k: int) -> Neighbours:
+    """The k best of these vectors (N, D), scored anew: the same for every store, whatever made the shortlist.
+
+    A BLAS product may differ in the last bit between equal vectors at different places; a sum of doubles along each
+    row does not, so equal vectors tie and ids decide.
+    """
+    scores = (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1).astype(np.float32)
+    order = sorted(range(len(ids)), key=lambda row: (-scores[row], ids[row]))[:k]
+    return Neighbours(tuple(ids[row] for row in order), scores[order])
 
 
 def check_queries(queries: Float32, k: int, dim: int) -> Float32:

@@ -16,6 +16,7 @@ from m3search.errors import EncoderMismatch, IndexLocked, IndexNotFound, NoIndex
 
 if TYPE_CHECKING:
     from m3search.stores.lance import LanceStore
+    from m3search.stores.reader import Reader
 
 NAME = ".m3search"
 VARIABLE = "M3SEARCH_INDEX"
@@ -53,7 +54,7 @@ def locate(explicit: Path | str | None = None) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class IndexFolder:
-    """An index on disk: `manifest.json`, `tables/` (LanceDB), `segment/` (FAISS), `lock`, `pseudonym.key`."""
+    """An index on disk: `manifest.json`, `tables/` (LanceDB), `segment/` (a fast copy), `lock`, `pseudonym.key`."""
 
     path: Path
     manifest: Manifest
@@ -104,7 +105,7 @@ class IndexFolder:
 
     @property
     def segment(self) -> Path:
-        """Folder of the FAISS segment, which may be absent."""
+        """Folder of the segments, which may be absent."""
         return self.path / "segment"
 
     @property
@@ -117,6 +118,12 @@ class IndexFolder:
         from m3search.stores.lance import LanceStore
 
         return LanceStore.open(self.tables)
+
+    def reader(self) -> Reader:
+        """What a search reads: the segment where it is fresh, else the tables. Imports lancedb only if it must."""
+        from m3search.stores.reader import Reader
+
+        return Reader(self.tables, self.segment)
 
     def check_encoder(self, name: str, fingerprint: str, inputs_version: int = 1) -> None:
         """Refuse an encoder whose vectors do not belong in this index.

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import lancedb
+import numpy as np
 import pyarrow as pa
 
-from m3search.stores.base import Capabilities, Neighbours
+from m3search.errors import IndexNotFound
+from m3search.filters import to_sql
+from m3search.stores import schema
+from m3search.stores.base import BLOCK, Capabilities, Neighbours, check_queries, rank, shortlist
 
 if TYPE_CHECKING:
     from m3search.filters import Filter
     from m3search.types import Float32
+
+TABLES = ("parts", "failures", "runs", "items")  # made in this order: where `items` exists, all do
+IDS_PER_STATEMENT = 5000
+SCALAR_INDEX_FROM = 20_000  # rows; below, scanning the key column is as fast as an index
+READERS_KEEP = timedelta(minutes=10)  # how long a reader that opened an older version may go on reading it
 
 
 class LanceStore:
@@ -23,90 +37,258 @@ class LanceStore:
     """
 
     capabilities = Capabilities()
-    dim: int
+
+    def __init__(self, path: Path) -> None:
+        """Use `open` or `create`."""
+        # Every read looks for commits of other processes first; on a local disk that costs microseconds.
+        self._database = lancedb.connect(str(path), read_consistency_interval=timedelta(0))
+        self._items = self._database.open_table("items")
+        self.dim: int = self._items.schema.field("vector").type.list_size
 
     @classmethod
     def create(cls, path: Path, dim: int) -> LanceStore:
-        """New, empty tables in `path` (made if absent). FileExistsError where there already is one."""
-        raise NotImplementedError
+        """New, empty tables in `path`, made if absent. Finishes what a killed `create` left.
+
+        Raises:
+            FileExistsError: there are tables here already.
+        """
+        if (path / "items.lance").exists():
+            raise FileExistsError(path)
+        schemas = {
+            "parts": schema.parts(dim),
+            "failures": schema.failures(),
+            "runs": schema.runs(),
+            "items": schema.items(dim),
+        }
+        database = lancedb.connect(str(path))
+        for name in TABLES:
+            shutil.rmtree(path / f"{name}.lance", ignore_errors=True)
+            database.create_table(name, schema=schemas[name])
+        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> LanceStore:
-        """IndexNotFound where `path` has no tables."""
-        raise NotImplementedError
+        """The tables in `path`.
+
+        Raises:
+            IndexNotFound: there are none.
+        """
+        if not (path / "items.lance").is_dir():
+            raise IndexNotFound(f'no tables at {path}; make an index with "m3search index ARCHIVE"')
+        return cls(path)
+
+    @cached_property
+    def _parts(self) -> Any:
+        return self._database.open_table("parts")
+
+    @cached_property
+    def _failures(self) -> Any:
+        return self._database.open_table("failures")
+
+    @cached_property
+    def _runs(self) -> Any:
+        return self._database.open_table("runs")
 
     @property
     def version(self) -> int:
         """Of the items table: another after each commit that changes it."""
-        raise NotImplementedError
+        return int(self._items.version)
 
     # VectorStore ------------------------------------------------------------------------------------------------------
-    def upsert(self, rows: pa.Table) -> None:
-        raise NotImplementedError
+    def upsert(self, rows: pa.Table | Sequence[Mapping[str, Any]]) -> None:
+        """See `VectorStore`. One commit."""
+        rows = schema.conform(rows, schema.items(self.dim))
+        if rows.num_rows:
+            _merge(self._items, schema.last_of_each(rows, "item_id"), "item_id")
 
     def delete(self, item_ids: Sequence[str]) -> int:
-        """Items and their parts."""
-        raise NotImplementedError
+        """Items, then their parts: a kill between leaves parts that nothing refers to, which `optimize` removes."""
+        removed = 0
+        for ids in _chunks(item_ids):
+            condition = f"item_id IN ({_literals(ids)})"
+            if found := self._items.count_rows(condition):
+                self._items.delete(condition)
+                removed += found
+            if self._parts.count_rows(condition):
+                self._parts.delete(condition)
+        return removed
 
     def search(self, queries: Float32, k: int, where: Filter | None = None) -> list[Neighbours]:
-        raise NotImplementedError
+        """See `VectorStore`. Streams over the vector column: memory stays bounded, time is linear in the index."""
+        queries = check_queries(queries, k, self.dim)
+        found: list[list[tuple[Float32, list[str]]]] = [[] for _ in queries]
+        for block in self._scan(["item_id", "vector"], where).to_batches(BLOCK):
+            vectors = schema.matrix(block["vector"])
+            for scores, kept in zip(queries @ vectors.T, found, strict=True):
+                rows = shortlist(scores, k)
+                kept.append((vectors[rows], [block["item_id"][row].as_py() for row in rows.tolist()]))
+        empty = np.zeros((0, self.dim), dtype=np.float32)
+        return [
+            rank(
+                query,
+                np.concatenate([empty, *(vectors for vectors, _ in kept)]),
+                [item_id for _, ids in kept for item_id in ids],
+                k,
+            )
+            for query, kept in zip(queries, found, strict=True)
+        ]
 
     def count(self, where: Filter | None = None) -> int:
-        raise NotImplementedError
+        """See `VectorStore`."""
+        return int(self._items.count_rows(None if where is None else to_sql(where)))
 
-    # Record -----------------------------------------------------------------------------------------------------------
-    def write(self, items: pa.Table, parts: pa.Table) -> None:
-        """One shard: parts first, then items, each one commit; replaced items lose their stale parts."""
-        raise NotImplementedError
-
+    # Reading the record -----------------------------------------------------------------------------------------------
     def ledger(self) -> pa.Table:
-        """item_id, series_key, files of every item: what the planner compares the archive with."""
-        raise NotImplementedError
+        """item_id, uri, series_key and files of every item: what a run compares the archive with."""
+        return self._scan(["item_id", "uri", "series_key", "files"]).to_arrow()
 
     def rows(self, item_ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """These items in the order asked; ids that are not there are left out."""
-        raise NotImplementedError
+        """These items in the order asked; ids that are not there are left out. `columns` None is all of them."""
+        wanted = list(columns or schema.items(self.dim).names)
+        found = self._select(self._items, item_ids, list(dict.fromkeys(["item_id", *wanted])))
+        place = {item_id: row for row, item_id in enumerate(found["item_id"].to_pylist())}
+        order = [place[item_id] for item_id in item_ids if item_id in place]
+        return found.take(np.array(order, dtype=np.int64)).select(wanted)
+
+    def parts_of(self, item_ids: Sequence[str]) -> pa.Table:
+        """`schema.parts` rows of these items: by item in the order asked, then by index."""
+        found = self._select(self._parts, item_ids, schema.parts(self.dim).names)
+        place = {item_id: row for row, item_id in enumerate(item_ids)}
+        keys = [(place[owner], index) for owner, index in zip(*_lists(found, "item_id", "index"), strict=True)]
+        return found.take(np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64))
 
     def matching(self, where: Filter | None = None) -> list[str]:
         """Ids of the items that match, sorted."""
-        raise NotImplementedError
+        return sorted(self._scan(["item_id"], where).to_arrow()["item_id"].to_pylist())
 
     def tally(self, column: str, where: Filter | None = None) -> dict[str, int]:
-        """How many items per value of a text column: `tally("modality")`."""
-        raise NotImplementedError
+        """How many items have each value of a column, by value: `tally("modality")`. Null counts as ""."""
+        values = Counter(str(value or "") for value in self._scan([column], where).to_arrow()[column].to_pylist())
+        return dict(sorted(values.items()))
 
-    def parts_of(self, item_ids: Sequence[str]) -> pa.Table:
-        """`schema.parts` rows of these items, by item in the order asked, then by index."""
-        raise NotImplementedError
+    def everything(self, columns: Sequence[str]) -> tuple[pa.Table, pa.Table]:
+        """These columns of `items`, and the whole of `parts`: what a segment copies."""
+        return self._scan(columns).to_arrow(), self._parts.search().to_arrow()
+
+    # Writing the record -----------------------------------------------------------------------------------------------
+    def write(
+        self, items: pa.Table | Sequence[Mapping[str, Any]], parts: pa.Table | Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """One shard. Parts first, in one commit that also drops stale parts of these items; then the items, in one.
+
+        A kill before the items are committed leaves parts that nothing refers to; writing the shard again, or
+        `optimize`, clears them.
+
+        Raises:
+            ValueError: a part belongs to no item of the shard.
+        """
+        items = schema.last_of_each(schema.conform(items, schema.items(self.dim)), "item_id")
+        parts = schema.last_of_each(schema.conform(parts, schema.parts(self.dim)), "part_id")
+        owners = items["item_id"].to_pylist()
+        if strays := set(parts["item_id"].to_pylist()) - set(owners):
+            raise ValueError(f"parts of items that are not in the shard: {', '.join(sorted(map(str, strays)))}")
+        stale = f"item_id IN ({_literals(owners)})"
+        if owners and (parts.num_rows or self._parts.count_rows(stale)):
+            merge = self._parts.merge_insert("part_id").when_matched_update_all().when_not_matched_insert_all()
+            merge.when_not_matched_by_source_delete(stale).execute(parts, on_bad_vectors="null")
+        self.upsert(items)
 
     def update_files(
         self, files: Mapping[str, Sequence[Mapping[str, Any]]], uris: Mapping[str, str] | None = None
     ) -> None:
-        """Replace the ledger of these items (touched, copied or moved files) without touching their vectors.
+        """New ledgers of stored items whose files were touched, copied or moved; vectors stay. One commit.
 
-        `files`: item_id -> list of {path, size, mtime_ns, digest}; `uris`: item_id -> new uri, where it changes too.
+        Args:
+            files: by item_id, each file as {path, size, mtime_ns, digest}. Ids that are not there are ignored.
+            uris: by item_id, where the uri changes too.
         """
-        raise NotImplementedError
+        if not files:
+            return
+        uris = uris or {}
+        kinds = schema.items(self.dim)
+        before = self.rows(list(files), ["item_id", "uri"])
+        ids, old = _lists(before, "item_id", "uri")
+        if not ids:
+            return
+        rows = {
+            "item_id": pa.array(ids, pa.string()),
+            "uri": pa.array([uris.get(item_id, uri) for item_id, uri in zip(ids, old, strict=True)], pa.string()),
+            "files": pa.array([list(files[item_id]) for item_id in ids], kinds.field("files").type),
+        }
+        self._items.merge_insert("item_id").when_matched_update_all().execute(pa.table(rows))
 
     def record_failures(self, rows: pa.Table | Sequence[Mapping[str, Any]]) -> None:
-        """Add or replace by uri; `attempts` is added to what was there (default 1)."""
-        raise NotImplementedError
+        """Add or replace by uri. `attempts` (1 if not given) is added to what was there."""
+        rows = schema.last_of_each(schema.conform(rows, schema.failures()), "uri")
+        if not rows.num_rows:
+            return
+        before = dict(zip(*_lists(self.failures(), "uri", "attempts"), strict=True))
+        uris, attempts = _lists(rows, "uri", "attempts")
+        summed = [before.get(uri, 0) + (1 if new is None else new) for uri, new in zip(uris, attempts, strict=True)]
+        place = rows.schema.get_field_index("attempts")
+        _merge(self._failures, rows.set_column(place, rows.schema.field(place), pa.array(summed, pa.int32())), "uri")
 
     def clear_failures(self, uris: Sequence[str]) -> None:
-        raise NotImplementedError
+        """Forget these failures."""
+        for some in _chunks(uris):
+            self._failures.delete(f"uri IN ({_literals(some)})")
 
     def failures(self) -> pa.Table:
-        """Sorted by uri."""
-        raise NotImplementedError
+        """`schema.failures` rows, sorted by uri."""
+        return self._failures.search().to_arrow().sort_by("uri")
 
     def record_run(self, row: Mapping[str, Any]) -> None:
-        """Add or replace by run_id: once at the start, once at the end."""
-        raise NotImplementedError
+        """Add or update by run_id: at the start of a run with what is known, at its end with the rest."""
+        known = {one["run_id"]: one for one in self.runs().to_pylist()}
+        _merge(self._runs, schema.conform([known.get(row["run_id"], {}) | dict(row)], schema.runs()), "run_id")
 
     def runs(self) -> pa.Table:
-        """Oldest first."""
-        raise NotImplementedError
+        """`schema.runs` rows, oldest first."""
+        return self._runs.search().to_arrow().sort_by([("started_at", "ascending"), ("run_id", "ascending")])
 
-    def optimize(self) -> None:
-        """Compact small fragments and drop old versions: after a run."""
-        raise NotImplementedError
+    def optimize(self, keep: timedelta = READERS_KEEP) -> None:
+        """After a run: drop parts without an item, merge small fragments, forget versions older than `keep`."""
+        owners = set(self._parts.search().select(["item_id"]).to_arrow()["item_id"].to_pylist())
+        for ids in _chunks(sorted(owners - set(self.matching()))):
+            self._parts.delete(f"item_id IN ({_literals(ids)})")
+        for table in (self._items, self._parts):
+            if table.count_rows() >= SCALAR_INDEX_FROM and not table.list_indices():
+                table.create_scalar_index("item_id")
+        for table in (self._items, self._parts, self._failures, self._runs):
+            table.optimize(cleanup_older_than=keep)
+
+    # ------------------------------------------------------------------------------------------------------------------
+    def _scan(self, columns: Sequence[str], where: Filter | None = None) -> Any:
+        query = self._items.search().select(list(columns))
+        return query if where is None else query.where(to_sql(where))
+
+    @staticmethod
+    def _select(table: Any, item_ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
+        """Rows of these items, in any order."""
+        chunks = [
+            table.search().where(f"item_id IN ({_literals(ids)})").select(list(columns)).to_arrow()
+            for ids in _chunks(item_ids)
+        ]
+        return pa.concat_tables(chunks) if chunks else table.search().select(list(columns)).limit(1).to_arrow()[:0]
+
+
+def _merge(table: Any, rows: pa.Table, key: str) -> None:
+    """Insert or replace whole rows by key, as one atomic commit.
+
+    "null": lancedb else refuses a null `text_vector`. Other bad vectors do not get past `schema.conform`.
+    """
+    merge = table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all()
+    merge.execute(rows, on_bad_vectors="null")
+
+
+def _literals(values: Sequence[str]) -> str:
+    return ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+
+
+def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    unique = list(dict.fromkeys(values))
+    return (unique[start : start + IDS_PER_STATEMENT] for start in range(0, len(unique), IDS_PER_STATEMENT))
+
+
+def _lists(table: pa.Table, *columns: str) -> list[list[Any]]:
+    return [table[column].to_pylist() for column in columns]

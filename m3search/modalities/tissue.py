@@ -1,0 +1,113 @@
+"""Where a slide holds tissue, and which tiles show it best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from m3search.types import UInt8
+
+    Mask = npt.NDArray[np.bool_]
+
+COLOUR_RANGE = (6.0, 20.0)  # 8-bit chroma: Otsu's threshold is kept between glass and the palest eosin
+COLOURLESS = 6.0  # below this 99th percentile of chroma a slide has no colour: darkness decides
+LEAST_TISSUE = 0.001  # share of the overview below which no tissue was found
+LEAST_IN_TILE = 0.05  # share of a tile that must be tissue
+POOL = 4  # the tiles kept are chosen, for spread, among this many times as many with the most tissue
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A square of level-0 pixels."""
+
+    x: int
+    y: int
+    side: int
+    tissue: float  # share covered by tissue, 0 to 1
+
+
+def find_tissue(overview: UInt8) -> Mask | None:
+    """bool (H, W), True on tissue, for uint8 (H, W, 3); None where none can be told from the glass.
+
+    Stains are coloured, glass, dust and shadows are grey: chroma (maximum minus minimum of the channels) is cut by Otsu's
+    threshold, which is bounded, because on a slide full of tissue Otsu would part the pale from the dark.
+    """
+    smooth = _smoothed(overview)
+    chroma = smooth.max(axis=2) - smooth.min(axis=2)
+    if float(np.percentile(chroma, 99)) < COLOURLESS:
+        grey = smooth.mean(axis=2)
+        chroma = np.abs(grey - np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+    mask = chroma > np.clip(otsu(chroma), *COLOUR_RANGE)
+    return mask if mask.mean() >= LEAST_TISSUE else None
+
+
+def otsu(values: npt.NDArray[np.float32]) -> float:
+    """The threshold that parts `values` into two groups of least variance within (Otsu 1979), over 256 bins."""
+    counts, edges = np.histogram(values, bins=256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    total = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (total / below - (total[-1] - total) / above) ** 2
+    return float(edges[1:][int(np.nanargmax(np.nan_to_num(between)))])
+
+
+def choose_tiles(size: tuple[int, int], mask: Mask, side: int, most: int) -> list[Tile]:
+    """At most `most` tiles of `side` level-0 pixels, in reading order: those with the most tissue, spread over it.
+
+    Args:
+        size: width and height of level 0.
+        mask: bool, the whole slide at any resolution.
+    """
+    grid = _grid(size, mask, side)
+    tiles = [tile for tile in grid if tile.tissue >= LEAST_IN_TILE] or [tile for tile in grid if tile.tissue > 0]
+    tiles.sort(key=lambda tile: (-tile.tissue, tile.y, tile.x))
+    chosen = _spread(tiles[: POOL * most], most)
+    return sorted(chosen, key=lambda tile: (tile.y, tile.x))
+
+
+def _grid(size: tuple[int, int], mask: Mask, side: int) -> list[Tile]:
+    """Tiles that cover the slide from edge to edge, overlapping a little where its sides are no multiples of `side`."""
+    height, width = mask.shape
+    below = np.zeros((height + 1, width + 1), dtype=np.int64)  # below[y, x]: tissue pixels above and left of (x, y)
+    below[1:, 1:] = mask.cumsum(axis=0).cumsum(axis=1)
+    columns, rows = (np.linspace(0, length - side, -(-length // side)).round().astype(int) for length in size)
+    tiles = []
+    for y in rows.tolist():
+        for x in columns.tolist():
+            left, right = (round(edge * width / size[0]) for edge in (x, x + side))
+            top, bottom = (round(edge * height / size[1]) for edge in (y, y + side))
+            left, top = min(left, width - 1), min(top, height - 1)
+            right, bottom = max(right, left + 1), max(bottom, top + 1)
+            covered = below[bottom, right] - below[top, right] - below[bottom, left] + below[top, left]
+            tiles.append(Tile(x, y, side, float(covered) / ((right - left) * (bottom - top))))
+    return tiles
+
+
+def _spread(tiles: list[Tile], most: int) -> list[Tile]:
+    """Farthest-point choice, beginning with the fullest tile: each next one is farthest from all chosen before."""
+    if len(tiles) <= most:
+        return tiles
+    places = np.array([(tile.x, tile.y) for tile in tiles], dtype=np.float64)
+    chosen = [0]
+    distance = np.full(len(tiles), np.inf)
+    while len(chosen) < most:
+        distance = np.minimum(distance, ((places - places[chosen[-1]]) ** 2).sum(axis=1))
+        chosen.append(int(distance.argmax()))  # the first of equals: the fuller tile
+    return [tiles[number] for number in chosen]
+
+
+def _smoothed(picture: UInt8) -> npt.NDArray[np.float32]:
+    """Mean over 3 x 3 pixels: JPEG noise has colour too."""
+    padded = np.pad(picture.astype(np.float32), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    height, width = picture.shape[:2]
+    total: npt.NDArray[np.float32] = sum(
+        (padded[y : y + height, x : x + width] for y in range(3) for x in range(3)), np.zeros((1, 1, 3), np.float32)
+    )
+    return total / 9

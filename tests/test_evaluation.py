@@ -1,0 +1,148 @@
+"""Protocols of retrieval: who is relevant, who is in the gallery, what chance is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from m3search.encoders.base import normalise
+from m3search.evaluation import (
+    Label,
+    LabelledItems,
+    QueryScore,
+    expected_average_precision,
+    image_to_image,
+    summarise,
+    text_to_image,
+)
+
+
+def items(*rows: tuple[str, str, str, str], vectors: Sequence[Sequence[float]]) -> LabelledItems:
+    """Rows of (modality, labels joined by |, group, source)."""
+    labels = tuple(
+        Label(f"item-{index}", modality, frozenset(names.split("|")) - {""}, "", group, source)
+        for index, (modality, names, group, source) in enumerate(rows)
+    )
+    return LabelledItems(labels, normalise(np.array(vectors, dtype=np.float32)))
+
+
+def by_query(scores: Sequence[QueryScore]) -> dict[tuple[str, str], QueryScore]:
+    return {(score.modality, score.query): score for score in scores}
+
+
+AXES = {"effusion": [1.0, 0, 0], "normal": [0, 1.0, 0], "covid": [0, 0, 1.0]}
+
+
+def encode(names: Sequence[str]) -> np.ndarray:
+    return np.array([AXES[name] for name in names], dtype=np.float32)
+
+
+def test_text_query_ranks_all_or_its_own_modality() -> None:
+    found = items(
+        ("xray", "effusion", "a", "A"),
+        ("xray", "effusion", "b", "A"),
+        ("xray", "normal", "c", "A"),
+        ("ct", "normal", "d", "B"),
+        vectors=[[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0.8, 0.2, 0]],
+    )
+    everywhere = by_query(text_to_image(found, encode, scope="all", min_relevant=1))
+    # Order for "effusion": item-0, item-3 (CT), item-1, item-2: precision 1 and 2/3 at the two relevant ones.
+    assert everywhere["xray", "effusion"].average_precision == pytest.approx((1 + 2 / 3) / 2)
+    assert (everywhere["xray", "effusion"].gallery, everywhere["xray", "effusion"].relevant) == (4, 2)
+    within = by_query(text_to_image(found, encode, scope="modality", min_relevant=1))
+    assert within["xray", "effusion"].average_precision == 1
+    assert within["xray", "effusion"].gallery == 3
+    assert set(within) == {("xray", "effusion"), ("xray", "normal"), ("ct", "normal")}
+
+
+def test_label_of_two_modalities_is_relevant_in_both() -> None:
+    found = items(("xray", "covid", "a", ""), ("ct", "covid", "b", ""), vectors=[[0, 0, 1], [0, 0, 1]])
+    scores = text_to_image(found, encode, scope="all", min_relevant=1)
+    assert [(score.modality, score.relevant, score.average_precision) for score in scores] == [
+        ("xray", 2, 1),
+        ("ct", 2, 1),
+    ]
+
+
+def test_rare_labels_are_no_queries() -> None:
+    found = items(("xray", "effusion|covid", "a", ""), ("xray", "effusion", "b", ""), vectors=[[1, 0, 0], [1, 0, 0]])
+    assert [score.query for score in text_to_image(found, encode, min_relevant=2)] == ["effusion"]
+
+
+def test_source_scope_keeps_sources_apart() -> None:
+    found = items(
+        ("xray", "effusion", "a", "A"), ("xray", "normal", "b", "A"), ("xray", "effusion", "c", "B"),
+        vectors=[[0.5, 0.5, 0], [0.6, 0.4, 0], [1, 0, 0]],
+    )  # fmt: skip
+    scores = text_to_image(found, encode, scope="source", min_relevant=1)
+    figures = summarise([score for score in scores if score.query == "effusion"], by="source")
+    assert {name: figure.value for name, figure in figures.items()} == {"xray/A": 0.5, "xray/B": 1.0}
+
+
+def test_query_image_never_meets_itself_or_its_group() -> None:
+    found = items(
+        ("retina", "normal", "one", ""),
+        ("retina", "normal", "one", ""),  # the other eye of the same patient: nearly the same picture
+        ("retina", "covid", "two", ""),
+        ("retina", "normal", "three", ""),
+        vectors=[[1, 0, 0], [1, 0.01, 0], [0.9, 0.1, 0], [0, 1, 0]],
+    )
+    scores = by_query(image_to_image(found))
+    assert scores["retina", "item-0"].average_precision == 0.5  # the other eye would have made it 1
+    assert scores["retina", "item-0"].gallery == 2
+    assert ("retina", "item-2") not in scores, "nothing in its gallery is relevant"
+
+
+def test_equal_texts_are_relevant_without_labels() -> None:
+    labels = tuple(Label(f"i{n}", "ecg", frozenset(), text) for n, text in enumerate(["same", "same", "other", "", ""]))
+    found = LabelledItems(labels, normalise(np.random.RandomState(0).standard_normal((5, 4))))
+    assert {score.query for score in image_to_image(found)} == {"i0", "i1"}
+
+
+def test_ties_are_broken_by_id() -> None:
+    found = items(("ct", "normal", "a", ""), ("ct", "covid", "b", ""), vectors=[[1, 1, 0], [1, 1, 0]])
+    scores = by_query(text_to_image(found, encode, min_relevant=1))
+    assert scores["ct", "normal"].average_precision == 1
+    assert scores["ct", "covid"].average_precision == 0.5
+
+
+def test_chance_is_what_random_vectors_reach() -> None:
+    random = np.random.RandomState(5)
+    rows = [("ct", ("normal", "covid", "effusion")[n % 3], f"g{n}", "") for n in range(90)]
+    found = items(*rows, vectors=random.standard_normal((90, 64)))
+    figure = summarise(image_to_image(found))["ct"]
+    assert figure.value == pytest.approx(figure.chance, abs=0.03)
+    assert figure.low < figure.chance < figure.high
+    assert figure.queries == 90
+
+
+@pytest.mark.parametrize(("relevant", "gallery"), [(1, 1), (1, 4), (2, 5), (3, 6), (5, 5)])
+def test_chance_is_the_mean_over_all_orders(relevant: int, gallery: int) -> None:
+    precisions = []
+    for places in combinations(range(1, gallery + 1), relevant):
+        precisions.append(np.mean([(index + 1) / rank for index, rank in enumerate(places)]))
+    assert expected_average_precision(relevant, gallery) == pytest.approx(np.mean(precisions))
+
+
+def test_interval_is_wider_where_queries_hang_together() -> None:
+    values = np.random.RandomState(1).uniform(size=60)
+
+    def scores(clusters: int) -> list[QueryScore]:
+        return [QueryScore(str(n), "ct", "", str(n % clusters), float(values[n % clusters]), 1, 10) for n in range(60)]
+
+    apart, together = summarise(scores(60))["ct"], summarise(scores(6))["ct"]
+    assert together.high - together.low > 1.5 * (apart.high - apart.low)
+
+
+def test_vectors_must_belong_to_the_items() -> None:
+    with pytest.raises(ValueError, match="1 items and 2 vectors"):
+        LabelledItems((Label("a", "ct", frozenset()),), np.zeros((2, 3), dtype=np.float32))
+
+
+def test_no_labels_no_queries() -> None:
+    found = items(("ct", "", "a", ""), vectors=[[1, 0, 0]])
+    assert text_to_image(found, encode) == []
+    assert summarise([]) == {}
