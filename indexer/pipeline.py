@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m3search import __version__
 from m3search.errors import Reason, UnreadableFile
 from m3search.indexer.embed import Embedded, Embedder
 from m3search.indexer.inspect import Inspected, inspect
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from m3search.stores.folder import IndexFolder
     from m3search.stores.lance import LanceStore
 
-SHARD_ITEMS = 512  # items of one commit ...
-SHARD_SECONDS = 5.0  # ... or what came in this time, so that a kill never costs much
+SHARD_SECONDS = 5.0  # after which an open shard is committed, so that a kill never costs much
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +68,7 @@ class Options:
     modality: str = ""  # of files whose header does not say
     workers: int | None = None  # None: one per core
     prune: bool = False  # remove items whose files are gone
+    shard_items: int = 512  # items of one commit, unless SHARD_SECONDS pass first
 
 
 class Run:
@@ -180,7 +180,7 @@ class Run:
         """Commit shard after shard while the next one is being made."""
         with ThreadPoolExecutor(1) as writer:
             last: Future[None] | None = None
-            for shard in _shards(embedded):
+            for shard in _shards(embedded, self._options.shard_items):
                 if last:
                     last.result()  # one commit at a time; an error of the disk ends the run here
                 last = writer.submit(self._commit, shard)
@@ -230,18 +230,19 @@ class Run:
         self._store.record_run(row | self._versions | {"started_at": started, "finished_at": datetime.now(UTC)})
         if report.indexed or report.removed:
             self._store.optimize()
+        self._index.reader().publish()
 
     @property
     def _versions(self) -> dict[str, str]:
-        return {"encoder": self._encoder.fingerprint, "version": __version__}
+        return {"encoder": self._encoder.fingerprint, "version": metadata.version("m3search")}
 
 
-def _shards(embedded: Iterable[Embedded]) -> Iterator[list[Embedded]]:
+def _shards(embedded: Iterable[Embedded], size: int) -> Iterator[list[Embedded]]:
     shard: list[Embedded] = []
     opened = time.monotonic()
     for one in embedded:
         shard.append(one)
-        if len(shard) >= SHARD_ITEMS or time.monotonic() - opened > SHARD_SECONDS:
+        if len(shard) >= size or time.monotonic() - opened > SHARD_SECONDS:
             yield shard
             shard, opened = [], time.monotonic()
     if shard:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
-from m3search import __version__
 from m3search.errors import BundleError
 
 CORE = (
@@ -60,7 +59,7 @@ def _version(package: str) -> str:
 
 
 def _versions() -> Iterator[Finding]:
-    yield Finding("m3search", f"{__version__} on Python {platform.python_version()}, {platform.system()}", True)
+    yield Finding("m3search", f"{_version('m3search')} on Python {platform.python_version()}, {platform.system()}", True)
     for package in CORE:
         version = _version(package)
         yield Finding(package, version or "missing", bool(version), "" if version else "pip install -U m3search")

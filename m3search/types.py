@@ -137,4 +137,3 @@ class Hit:
     study_key: str = ""
     patient_key: str = ""
     best_part: str = ""  # locator of the part nearest to the query; "" where the item has only one
-    thumbnail: bytes = field(default=b"", repr=False)  # JPEG or PNG

@@ -119,7 +119,7 @@ def test_chance_is_what_random_vectors_reach() -> None:
     assert figure.queries == 90
 
 
-@pytest.mark.parametrize(("relevant", "gallery"), [(1, 1), (1, 4), (2, 5), (3, 6), (5, 5)])
+@pytest.mark.parametrize(("relevant", "gallery"), [(1, 1), (1, 4), (2, 4), (3, 6), (5, 5)])
 def test_chance_is_the_mean_over_all_orders(relevant: int, gallery: int) -> None:
     precisions = []
     for places in combinations(range(1, gallery + 1), relevant):

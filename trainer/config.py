@@ -21,6 +21,7 @@ class DataConfig:
     cache: str  # folder for decoded inputs and phantoms
     phantoms: int = 0  # synthetic patients added to the training side
     phantom_seed: int = 1
+    phantom_share: float = 0.15  # of the items drawn; synthetic patients are easier than real ones and must not lead
 
 
 @dataclass(frozen=True, slots=True)

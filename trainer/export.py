@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from m3search.trainer.validate import Figures
     from m3search.types import InputSpec
 
-CALIBRATION_ITEMS = 300  # of each modality
+CALIBRATION_ITEMS = 200  # of each modality
 LEAST_COSINE = 0.9999  # between the exported graph and torch with the same rounded weights
 
 

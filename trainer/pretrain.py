@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MARGIN = 32  # pixels by which cached training images are larger than the input: room to turn and shift
 BALANCE = 0.5  # items are drawn with the power -BALANCE of their labels' frequency: 0 as they are, 1 all labels alike
 
+PHANTOM_SOURCE = "m3search phantom"  # what `m3search.phantoms` writes into its manifests
+
 Say = Callable[[str], None]
 
 
@@ -63,7 +65,9 @@ def train(config_path: Path, out: Path, *, say: Say = print) -> dict[str, Figure
     frozen = FrozenText(config)
     towers = Towers(config, len(corpus.phrasebook.labels))
     kept = fit(towers, frozen, corpus, config, say)
-    out.mkdir(parents=True, exist_ok=True)
+    state = config.resolve(config.data.cache) / f"{config.name}.pt"
+    torch.save({"towers": kept.state_dict(), "labels": corpus.phrasebook.labels}, state)
+    say(f"weights before rounding: {state}")
     figures = validate(kept, frozen, corpus.validation)
     say(table(figures))
     write_bundle(kept, frozen, corpus, config, figures, out, seconds=time.monotonic() - started, say=say)
@@ -113,14 +117,20 @@ def phantom_rows(cache: Path, patients: int, seed: int, say: Say) -> list[Row]:
 
 
 class Sampler:
-    """Draws items of one modality, rarer labels more often than they occur."""
+    """Draws items of one modality, rarer labels more often than they occur, synthetic patients as often as asked."""
 
-    def __init__(self, inputs: Inputs, config: ModalityConfig, how: ImageAugmentation | None) -> None:
+    def __init__(
+        self, inputs: Inputs, config: ModalityConfig, how: ImageAugmentation | None, phantom_share: float
+    ) -> None:
         self.inputs, self.config, self.how = inputs, config, how
         counts = Counter(label for row in inputs.rows for label in row.labels or ("",))
         weight = np.array(
             [np.mean([counts[label] ** -BALANCE for label in row.labels or ("",)]) for row in inputs.rows]
         )
+        drawn = np.array([row.source == PHANTOM_SOURCE for row in inputs.rows])
+        if drawn.any() and not drawn.all():
+            weight[drawn] *= phantom_share / weight[drawn].sum()
+            weight[~drawn] *= (1 - phantom_share) / weight[~drawn].sum()
         self.odds = weight / weight.sum()
 
     def draw(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[list[Row], Tensor]:
@@ -139,7 +149,7 @@ def fit(towers: Towers, frozen: FrozenText, corpus: Corpus, config: TrainConfig,
     run = config.run
     rng, generator = np.random.default_rng(run.seed), torch.Generator().manual_seed(run.seed)
     samplers = {
-        name: Sampler(inputs, config.modalities[name], IMAGE_AUGMENTATIONS.get(name))
+        name: Sampler(inputs, config.modalities[name], IMAGE_AUGMENTATIONS.get(name), config.data.phantom_share)
         for name, inputs in corpus.training.items()
     }
     names = corpus.phrasebook.labels
@@ -200,12 +210,13 @@ def step_losses(
     """One mixed batch through all towers, and the terms of the loss on it."""
     rows: list[Row] = []
     embedded: list[Tensor] = []
+    for name, sampler in samplers.items():
+        own, inputs = sampler.draw(rng, generator)
+        rows += own
+        embedded.append(towers.embed(name, inputs))
+    drawn = {text.words: text for text in (phrasebook.draw(row, rng) for row in rows)}
+    # Depthwise convolutions are no faster in bfloat16 on a CPU; the matrices of the text tower are.
     with torch.autocast("cpu", torch.bfloat16, enabled=config.run.bf16):
-        for name, sampler in samplers.items():
-            own, inputs = sampler.draw(rng, generator)
-            rows += own
-            embedded.append(towers.embed(name, inputs).float())
-        drawn = {text.words: text for text in (phrasebook.draw(row, rng) for row in rows)}
         texts, sentences, before = embed_texts(towers, frozen, [*drawn, *names])
     items, texts, sentences = torch.cat(embedded), texts.float(), sentences.float()
     weights = torch.from_numpy(truths(rows, list(drawn.values())))  # (N, M)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from m3search.trainer.data import Row
 
 ROUTER_SIZE = 160  # pixels
-PER_MODALITY = 300  # pictures to learn from
-VIEWS = 3  # the picture as it is, and changed versions of it
+PER_MODALITY = 200  # pictures to learn from
+VIEWS = 2  # the picture as it is, and changed versions of it
 STEPS = 300
 CHANGES = ImageAugmentation(turn=8.0, zoom=0.25, shift=0.1, brightness=0.15, contrast=0.3, gamma=0.4)
 

@@ -38,7 +38,8 @@ class BundleEncoder(Encoder):
         """
         Args:
             precision: of the towers; texts are always float32. "auto" runs image towers in bfloat16 where the CPU
-                computes it natively: twice as fast, but vectors move a little, so the default is not to.
+                computes it natively: twice as fast, but single vectors of m3bind-small then had a cosine of only 0.998
+                to float32 (0.9999 on average), so that is not the default.
             threads: of one tower; None leaves it to OpenVINO, which takes all cores.
         """
         self.bundle = bundle

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
+from m3search.formats.quiet import quiet
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 PLAUSIBLE_MPP = (0.03, 40.0)  # micrometres per pixel; 72 dots per inch (353) is a default that nobody measured
 OBJECTIVE_MPP = 10.0  # micrometres per pixel times objective power: 40x is 0.25, 20x is 0.5
 BLOCK = 4 << 20  # pixels decoded at once while a large stretch is shrunk
+MOST_PIXELS = 4_000_000_000  # of the level that an overview is made from: above, a slide lacks its coarse levels
 WHITE = 255  # outside of the scanned area
 
 
@@ -50,8 +52,9 @@ class Slide(ABC):
 
     @abstractmethod
     def _decode(self, level: int, left: int, top: int, width: int, height: int) -> npt.NDArray[Any]:
-        """(height, width) or (height, width, 3) of any depth; the rectangle lies inside the level, in its own pixels."""
+        """(height, width) or (height, width, 3), any depth; the rectangle lies inside the level, in its own pixels."""
 
+    @abstractmethod
     def close(self) -> None:
         """Give back file handles."""
 
@@ -93,11 +96,21 @@ class Slide(ABC):
         return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0))
 
     def overview(self, longest: int) -> UInt8:
-        """The whole slide as uint8 (H, W, 3), its longer side `longest` pixels or less, decoded block by block."""
+        """The whole slide as uint8 (H, W, 3), its longer side `longest` pixels or less, decoded block by block.
+
+        Raises:
+            UnreadableFile: TRUNCATED or CORRUPT tiles; TOO_LARGE without a coarse level.
+        """
         shrink = max(1.0, max(self.width, self.height) / longest)
         size = max(1, round(self.width / shrink)), max(1, round(self.height / shrink))
-        finest = self.levels[self.level_for(shrink)].downsample
-        step = max(16, int((BLOCK**0.5) * finest / shrink))  # pixels of the overview that one block makes
+        source = self.levels[self.level_for(shrink)]
+        if source.width * source.height > MOST_PIXELS:
+            raise UnreadableFile(
+                self.path,
+                Reason.TOO_LARGE,
+                f"has no level coarser than {source.width} x {source.height} pixels; convert it to a pyramid",
+            )
+        step = max(1, int((BLOCK**0.5) * source.downsample / shrink))  # pixels of the overview that one block makes
         picture = np.full((size[1], size[0], 3), WHITE, dtype=np.uint8)
         for top in range(0, size[1], step):
             for left in range(0, size[0], step):
@@ -129,7 +142,7 @@ class Slide(ABC):
 
     @cached_property
     def intensity_range(self) -> tuple[float, float]:
-        """What is shown as black and as white on a slide deeper than 8 bits: 0.5 and 99.5 percentile of its coarsest level."""
+        """Shown as black and as white on a slide deeper than 8 bits: 0.5 and 99.5 percentile of its coarsest level."""
         level = len(self.levels) - 1
         here = self.levels[level]
         side = int(BLOCK**0.5)
@@ -145,7 +158,8 @@ def translated(path: Path) -> Iterator[None]:
     from openslide import OpenSlideError
 
     try:
-        yield
+        with quiet("tifffile"):
+            yield
     except UnreadableFile:
         raise
     except (OpenSlideError, OSError, EOFError, ValueError, LookupError, TypeError, struct.error, RuntimeError) as error:
@@ -155,7 +169,7 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def mpp_of(stated: float, objective_power: float = 0.0) -> tuple[float, str]:
-    """Micrometres per pixel and where they come from: as stated where plausible, else from the objective power, else (0, "")."""
+    """Micrometres per pixel and their origin: as stated if plausible, else from the objective power, else (0, "")."""
     if PLAUSIBLE_MPP[0] <= stated <= PLAUSIBLE_MPP[1]:
         return stated, "header"
     return (OBJECTIVE_MPP / objective_power, "objective power") if 1 <= objective_power <= 150 else (0.0, "")

@@ -1,14 +1,13 @@
 """PNG, JPEG, TIFF, BMP, WebP and JPEG 2000 pictures: bytes to display-ready 8-bit pixels, every step recorded.
 
-Pillow decodes; 16-bit colour, which Pillow cuts to its high byte, goes through imagecodecs (PNG) or tifffile (TIFF), and so do
-the TIFF kinds that Pillow refuses. Colour profiles (ICC) are ignored: the cameras and scanners of one archive rarely
-carry the same, and the networks are trained without.
+Pillow decodes; 16-bit colour, which Pillow cuts to its high byte, goes through imagecodecs (PNG) or tifffile (TIFF),
+and so do the TIFF kinds that Pillow refuses. Colour profiles (ICC) are ignored: the cameras and scanners of one archive
+rarely carry the same, and the networks are trained without.
 """
 
 from __future__ import annotations
 
 import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.limits import LIMITS, require_readable
+from m3search.formats.quiet import quiet
 from m3search.types import Header
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class RasterImage:
 
 
 def sniff(path: Path, head: bytes) -> bool:
-    """True for a picture's magic number, or for its suffix where the content is something else (so that this is reported)."""
+    """True for a picture's magic number, or for its suffix: other content under it is then reported."""
     return _kind(head) != "" or path.suffix.lower() in SUFFIXES
 
 
@@ -112,8 +112,7 @@ def _decoding(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         kind = _kind(file.read(64))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, about odd EXIF tags and about sizes that the limits here judge
+        with quiet("tifffile"):
             yield kind
     except Image.DecompressionBombError as error:
         raise UnreadableFile(
@@ -181,7 +180,7 @@ def _read_tiff_size(path: Path) -> tuple[int, int]:
     import tifffile
 
     with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages[0]
+        page = tiff.pages.first
         return int(page.imagelength), int(page.imagewidth)
 
 
@@ -189,7 +188,7 @@ def _read_with_tifffile(path: Path, steps: list[str]) -> tuple[npt.NDArray[Any],
     import tifffile
 
     with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages[0]
+        page = tiff.pages.first
         LIMITS.check_pixels(path, int(page.imagelength), int(page.imagewidth))
         if len(tiff.pages) > 1:
             steps.append(f"first of {len(tiff.pages)} pages")

@@ -1,8 +1,8 @@
 """Whole slides: pyramids of tiles read by region, from whichever reader knows the file.
 
-openslide reads the scanners' own formats (Aperio SVS, Hamamatsu NDPI, MIRAX, ...); `slide_tiff` takes the TIFF pyramids it
-refuses (stripped, OME-TIFF, 16 bit) and `slide_dicom` DICOM whole slides. Label and macro pictures are never opened: patients'
-names are written on them.
+openslide reads the scanners' own formats (Aperio SVS, Hamamatsu NDPI, MIRAX, ...); `slide_tiff` takes the TIFF pyramids
+it refuses (stripped, OME-TIFF, 16 bit) and `slide_dicom` DICOM whole slides. Label and macro pictures are never opened:
+patients' names are written on them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from m3search.types import Header
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-SUFFIXES = frozenset({".svs", ".ndpi", ".scn", ".bif", ".mrxs", ".vms", ".vmu", ".czi", ".svslide"})
+TIFF_SUFFIXES = frozenset({".svs", ".ndpi", ".svslide"})  # nothing but slides is named so
+OTHER_SUFFIXES = frozenset({".vms", ".vmu", ".czi", ".scn", ".bif"})  # other programs use these, too
+MIRAX = ".mrxs"  # a JPEG beside the folder that holds the slide
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LARGE = 8192  # pixels: a tiled TIFF with a side this long is a slide even without a pyramid
 
@@ -30,15 +32,17 @@ LARGE = 8192  # pixels: a tiled TIFF with a side this long is a slide even witho
 def sniff(path: Path, head: bytes) -> bool:
     """True for what openslide knows and for TIFF pyramids; a plain TIFF picture is left to the raster format."""
     suffix = path.suffix.lower()
-    if not head.startswith(TIFF_MAGIC):
-        return suffix in SUFFIXES
-    if suffix in SUFFIXES:
+    if suffix in TIFF_SUFFIXES or suffix == MIRAX:
         return True
+    is_tiff = head.startswith(TIFF_MAGIC)
+    if not is_tiff and suffix not in OTHER_SUFFIXES:
+        return False
     from openslide import OpenSlide
 
     from m3search.formats import slide_tiff
 
-    return OpenSlide.detect_format(str(path)) not in (None, "generic-tiff") or slide_tiff.is_slide(path)
+    vendor = OpenSlide.detect_format(str(path))
+    return vendor not in (None, "generic-tiff") or (is_tiff and slide_tiff.is_slide(path))
 
 
 def read_header(path: Path) -> Header:
@@ -63,7 +67,7 @@ def open_slide(files: Sequence[Path], dicom: bool = False) -> Slide:
     """Open one slide; several files only for DICOM, where each level is a file.
 
     Raises:
-        UnreadableFile: EMPTY, TRUNCATED, CORRUPT, or UNSUPPORTED for an arrangement of pixels that is not read.
+        UnreadableFile: EMPTY, TRUNCATED, CORRUPT, MISSING_FILE, or UNSUPPORTED for pixels of a kind that is not read.
     """
     for path in files:
         require_readable(path)
@@ -73,12 +77,16 @@ def open_slide(files: Sequence[Path], dicom: bool = False) -> Slide:
         return DicomSlide(files)
     path = files[0]
     _refuse_cut_tiff(path)
+    if path.suffix.lower() == MIRAX and not path.with_suffix("").is_dir():
+        raise UnreadableFile(path, Reason.MISSING_FILE, f"its folder {path.stem} is missing; copy it beside the file")
     import openslide
 
-    from m3search.formats.slide_tiff import TiffSlide
+    from m3search.formats.slide_tiff import TiffSlide, is_deep
 
     with translated(path):
         try:
+            if openslide.OpenSlide.detect_format(str(path)) == "generic-tiff" and is_deep(path):
+                return TiffSlide(path)  # openslide would keep the high byte only
             return OpenSlideSlide(path)
         except openslide.OpenSlideError:
             return TiffSlide(path)
@@ -97,9 +105,8 @@ class OpenSlideSlide(Slide):
         sizes, downsamples = self._slide.level_dimensions, self._slide.level_downsamples
         self.levels = tuple(Level(w, h, float(d)) for (w, h), d in zip(sizes, downsamples, strict=True))
         self.mpp, self.mpp_from = _resolution_of(self._slide.properties)
-        folder = path.with_suffix("")  # MIRAX keeps its data in a folder of the same name
-        if path.suffix.lower() == ".mrxs" and folder.is_dir():
-            self.companions = tuple(sorted(file for file in folder.iterdir() if file.is_file()))
+        if path.suffix.lower() == MIRAX:
+            self.companions = tuple(sorted(file for file in path.with_suffix("").iterdir() if file.is_file()))
 
     def _decode(self, level: int, left: int, top: int, width: int, height: int) -> npt.NDArray[Any]:
         scale = self.levels[level].downsample
@@ -131,13 +138,14 @@ def _number(text: object) -> float:
 
 
 def _refuse_cut_tiff(path: Path) -> None:
-    """A copy that stopped early still opens in some readers and shows black or white tiles: refuse it by its offsets."""
+    """A copy that stopped early still opens in some readers and shows empty tiles: refuse it by its offsets."""
     with path.open("rb") as file:
         head = file.read(16)
     if not head.startswith(TIFF_MAGIC):
         return
     order = "<" if head[:2] == b"II" else ">"
     big = head[2:4] in (b"+\0", b"\0+")
+    head = head.ljust(16, b"\xff")  # of a file this short the offset lies beyond the end, too
     first = struct.unpack(order + "Q", head[8:16])[0] if big else struct.unpack(order + "I", head[4:8])[0]
     if first >= path.stat().st_size:
         raise UnreadableFile(path, Reason.TRUNCATED, "the slide's directory lies beyond its end; copy the file again")

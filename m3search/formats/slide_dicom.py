@@ -1,6 +1,6 @@
 """DICOM whole slides: one file per level (or several, a concatenation), one frame per tile.
 
-DICOM PS3.3 A.32.8 (VL Whole Slide Microscopy Image), C.7.6.17 (multi-frame dimension organisation TILED_FULL), C.8.12.4.
+DICOM PS3.3 A.32.8 (VL Whole Slide Microscopy Image), C.7.6.17 (multi-frame dimension, TILED_FULL), C.8.12.4.
 Frames are decoded one by one from the open file, in every transfer syntax that pydicom has a codec for.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats import dicom
 from m3search.formats.limits import LIMITS
-from m3search.formats.pyramid import Level, Slide, mpp_of
+from m3search.formats.pyramid import Level, Slide, mpp_of, translated
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -52,7 +52,7 @@ class DicomSlide(Slide):
         self.path = files[0]
         opened = []
         for path in files:
-            with dicom.translated(path):
+            with translated(path), dicom.translated(path):
                 instance = _open_instance(path)
             if instance is not None:
                 opened.append(instance)
@@ -65,7 +65,8 @@ class DicomSlide(Slide):
         self.levels = tuple(Level(width, height, sizes[0][0] / width) for width, height in sizes)
         finest = self._instances[0][0]
         self.dataset = finest.dataset
-        self.mpp, self.mpp_from = mpp_of(_mpp(finest.dataset, sizes[0][0]), _objective_power(finest.dataset))
+        with dicom.translated(finest.path):
+            self.mpp, self.mpp_from = mpp_of(_mpp(finest.dataset, sizes[0][0]), _objective_power(finest.dataset))
 
     def _decode(self, level: int, left: int, top: int, width: int, height: int) -> npt.NDArray[Any]:
         with dicom.translated(self.path):
@@ -113,7 +114,7 @@ def _open_instance(path: Path) -> _Instance | None:
 
 def _parse_instance(path: Path, file: BinaryIO) -> _Instance | None:
     from pydicom import dcmread
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.utils import as_pixel_options
     from pydicom.uid import ImplicitVRLittleEndian
 
@@ -193,7 +194,7 @@ def _tile_positions(dataset: Dataset, matrix: tuple[int, int], tile: tuple[int, 
 
 
 def _mpp(dataset: Dataset, width: int) -> float:
-    """Micrometres per pixel from Pixel Spacing, else from the imaged volume; both are in millimetres. 0 where absent."""
+    """Micrometres per pixel from Pixel Spacing, else from the imaged volume, both in millimetres. 0 where absent."""
     for shared in dataset.get("SharedFunctionalGroupsSequence") or ():
         for measures in shared.get("PixelMeasuresSequence") or ():
             if spacing := measures.get("PixelSpacing"):

@@ -1,4 +1,4 @@
-"""TIFF pyramids that openslide refuses: stripped, OME-TIFF with sub-resolutions, deeper than 8 bits. Decoded tile by tile."""
+"""TIFF pyramids that openslide refuses: stripped, OME-TIFF sub-resolutions, 16 bit. Read tile by tile."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.pyramid import PLAUSIBLE_MPP, Level, Slide, mpp_of
+from m3search.formats.quiet import quiet
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,14 +30,22 @@ def is_slide(path: Path) -> bool:
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with quiet("tifffile"), tifffile.TiffFile(path) as tiff:
             pages = _pyramid(tiff)
             first = pages[0]
             if len(pages) > 1 and (first.is_tiled or first.imagewidth / pages[1].imagewidth <= NEXT_LEVEL):
                 return True
-            return first.is_tiled and max(first.imagewidth, first.imagelength) >= LARGE
+            return bool(first.is_tiled and max(first.imagewidth, first.imagelength) >= LARGE)
     except Exception:  # a damaged TIFF: the raster format reports it
         return False
+
+
+def is_deep(path: Path) -> bool:
+    """True for a TIFF of more than 8 bits a channel."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as tiff:
+        return int(tiff.pages.first.bitspersample) > 8
 
 
 class TiffSlide(Slide):
@@ -78,7 +87,7 @@ class TiffSlide(Slide):
         return region[..., 0] if page.samplesperpixel == 1 else region[..., :3]
 
     def _segment(self, page: Any, index: int) -> Iterator[tuple[npt.NDArray[Any], int, int, int]]:
-        """One tile or strip, (h, w, samples), with its place in the level and its first sample; nothing where it is absent."""
+        """One tile or strip, (h, w, samples), its place in the level and its first sample; nothing if absent."""
         handle = self._tiff.filehandle
         if not page.databytecounts[index]:
             return
@@ -107,7 +116,7 @@ def _segments(page: Any, left: int, top: int, width: int, height: int) -> Iterat
 
 
 def _pyramid(tiff: Any) -> list[Any]:
-    """Pages that show the largest page's picture at decreasing sizes; label and macro pictures have other proportions."""
+    """Pages that show the largest page's picture at decreasing sizes; label and macro have other proportions."""
     pages = [page.aspage() for page in tiff.pages]
     pages += [sub.aspage() for page in pages if page.subifds for sub in page.pages]
     pages.sort(key=lambda page: -page.imagewidth * page.imagelength)
@@ -123,8 +132,8 @@ def _pyramid(tiff: Any) -> list[Any]:
 
 
 def _resolution_of(tiff: Any, first: Any) -> tuple[float, str]:
-    """mpp of the finest level and where it comes from: OME-XML, Aperio's description, TIFF resolution, objective power."""
-    text = tiff.pages[0].description[:100_000]
+    """mpp of the finest level and its origin: OME-XML, Aperio's description, TIFF resolution, objective power."""
+    text = tiff.pages.first.description[:100_000]
     stated = (_ome_mpp(text), _matched(_APERIO_MPP, text), _tag_mpp(first))
     plausible = next((mpp for mpp in stated if PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1]), 0.0)
     return mpp_of(plausible, _matched(_APERIO_POWER, text))

@@ -1,8 +1,8 @@
 """WFDB records: a text header (.hea) beside its signal files (.dat, .mat, ...), as PhysioNet publishes them.
 
-The header is parsed here, without importing the wfdb library, because planning reads every header of an archive, because the
-library drops the µ of "µV", and because paths named in a header must be judged before anything opens them. Samples
-are decoded by the library, a stretch of time at once, so that a 24 h record never fills the memory.
+The header is parsed here, without importing the wfdb library, because planning reads every header of an archive,
+because the library drops the µ of "µV", and because paths named in a header must be judged before anything opens them.
+Samples are decoded by the library, a stretch of time at once, so that a 24 h record never fills the memory.
 Source: WFDB Applications Guide, header(5) and signal(5), https://physionet.org/physiotools/wag/.
 """
 
@@ -60,7 +60,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class RecordHeader:
-    """A .hea file, single- or multi-segment. `channels` of a multi-segment record come from its layout or first segment."""
+    """A .hea file. `channels` of a multi-segment record come from its layout or its first segment."""
 
     frame_rate_hz: float
     frames: int
@@ -100,7 +100,7 @@ def read_header(path: Path) -> Header:
     assumed about the signals), record (`RecordHeader`).
 
     Raises:
-        UnreadableFile: EMPTY, CORRUPT, TRUNCATED; MISSING_FILE names the file; UNSUPPORTED for a header without signals.
+        UnreadableFile: EMPTY, CORRUPT, TRUNCATED; MISSING_FILE names the file; UNSUPPORTED where there are no signals.
     """
     record, companions = _read_record(path)
     seconds = record.frames / record.frame_rate_hz
@@ -135,7 +135,8 @@ def read(
     )
     chosen = [record.channels[number] for number in numbers]
     per_frame = max(channel.per_frame for channel in chosen)
-    if (last - first) * per_frame * len(chosen) > MAX_VALUES:
+    decoded_to = last if record.frames_stated else record.frames  # see _decode
+    if (decoded_to - first) * per_frame * len(chosen) > MAX_VALUES:
         raise UnreadableFile(
             header.path, Reason.TOO_LARGE, "declares more samples at once than fit; read it in windows"
         )
@@ -167,15 +168,15 @@ def _read_frames(path: Path, record: RecordHeader, first: int, last: int, number
                 part = _read_frames(
                     segment_path, segment, start - begin, min(stop - begin, segment.frames), list(places.values())
                 )
-                columns = slice((start - first) * per_frame, (stop - first) * per_frame)
+                stretch = slice((start - first) * per_frame, (stop - first) * per_frame)
                 for row, column in zip(places, part, strict=True):
-                    data[row, columns] = _at_rate(column, (stop - start) * per_frame)
+                    data[row, stretch] = _at_rate(column, (stop - start) * per_frame)
         begin += length
     return data
 
 
 def _place_in(segment: RecordHeader, record: RecordHeader, number: int) -> int:
-    """Where a segment has channel `number` of its record: the same place, or, under a layout, by name; -1 where nowhere."""
+    """Where a segment has channel `number` of its record: the same place or, under a layout, by name; -1 if nowhere."""
     has_layout = record.segments[0][1] == 0
     if not has_layout:
         return number if number < len(segment.channels) else -1
@@ -254,7 +255,7 @@ def _read_record(path: Path) -> tuple[RecordHeader, tuple[Path, ...]]:
 
 
 def _join_segments(path: Path, master: RecordHeader) -> tuple[RecordHeader, tuple[Path, ...]]:
-    """A multi-segment record takes its signals from the layout (first, zero frames long) or from the first real segment."""
+    """A multi-segment record takes its signals from the layout (first, zero frames long) or the first real segment."""
     names = dict.fromkeys(name for name, _ in master.segments if name != "~")
     parts: dict[str, RecordHeader] = {}
     companions: list[Path] = []
@@ -327,7 +328,7 @@ def _parse(path: Path) -> RecordHeader:
 
 
 def _parse_channel(path: Path, line: str) -> Channel:
-    """FILE FORMAT[xSPF][:SKEW][+OFFSET] [GAIN[(BASELINE)][/UNITS] [RES [ZERO [INIT [CHECKSUM [BLOCK [DESCRIPTION]]]]]]]"""
+    """FILE FORMAT[xSPF][:SKEW][+OFFSET] [GAIN[(BASELINE)][/UNITS] [RES [ZERO [INIT [SUM [BLOCK [DESCRIPTION]]]]]]]"""
     fields = line.split(None, 8)
     layout = _FORMAT.match(fields[1]) if len(fields) > 1 else None
     gain = _GAIN.match(fields[2]) if len(fields) > 2 else None

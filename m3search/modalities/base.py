@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from m3search.types import Header, InputSpec, Item, Source
+    from typing import Any
 
     import numpy.typing as npt
-    from typing import Any
+
+    from m3search.types import Header, InputSpec, Item, Source
 
 
 class Modality(Protocol):

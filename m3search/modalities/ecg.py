@@ -1,4 +1,4 @@
-"""ECGs from WFDB records and DICOM waveforms: the twelve leads by name, in millivolts, as windows of the tower's length."""
+"""ECGs from WFDB records and DICOM waveforms: the twelve leads by name, in millivolts, cut into windows."""
 
 from __future__ import annotations
 
@@ -26,8 +26,6 @@ from m3search.modalities.ecg_strip import draw_strip
 from m3search.types import Identity, Item, Part, Tags
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from m3search.types import Float32, Header, InputSpec, Source
 
 WAVEFORMS = "1.2.840.10008.5.1.4.1.1.9.1."  # 12-lead, general, ambulatory and 32-bit ECG storage (DICOM PS3.4 B.5)
@@ -85,7 +83,7 @@ class ECG:
             raise UnreadableFile(
                 recording.path,
                 Reason.WRONG_MODALITY,
-                f"none of its {len(recording.names)} channels is named after an ECG lead; correct the names or leave the file out",
+                f"none of its {len(recording.names)} channels is named after an ECG lead; correct the names",
             )
         windows = _windows(recording, placement, spec)
         if not windows:
@@ -108,8 +106,9 @@ class ECG:
     def prepare(self, item: Item, spec: InputSpec) -> Float32:
         """float32 (P, 12, rate_hz * seconds) in millivolts, NaN where a lead is missing.
 
-        Per lead: gaps bridged by straight lines, the median subtracted (the only correction of the baseline: filters would
-        change ST segments), resampled with an anti-aliasing filter, clipped to CLIP, short windows filled up with zeros.
+        Per lead: gaps bridged by straight lines, the median subtracted (the only correction of the baseline: filters
+        would change ST segments), resampled with an anti-aliasing filter, clipped to CLIP, short windows filled up with
+        zeros.
         """
         length = round(spec.rate_hz * spec.seconds)
         rows = np.full((len(item.parts), len(LEADS), length), np.nan, dtype=np.float32)
@@ -151,7 +150,7 @@ def _windows(recording: _Recording, placement: Placement, spec: InputSpec) -> li
 
 
 def _starts(duration: float, seconds: float, most: int) -> list[float]:
-    """Seconds at which windows begin: as many as fit without overlap, at most `most`, the first at 0, the last at the end."""
+    """Where windows begin, in seconds: as many as fit without overlap, at most `most`, from the start to the end."""
     count = max(1, min(most, int(duration / seconds + 1e-6)))
     if count == 1:
         return [0.0]
@@ -252,7 +251,7 @@ def _tags_from_comments(comments: Sequence[str], year: int | None) -> Tags:
 
 
 def _open_dicom(path: Path) -> _Recording:
-    """The longest multiplex group with ECG leads, and all that were sampled like it; averaged beats are no recording."""
+    """The longest multiplex group with ECG leads and all sampled like it; averaged beats are no recording."""
     from m3search.formats import dicom, dicom_waveform
 
     dataset = dicom.read_dataset(path)
@@ -268,13 +267,15 @@ def _open_dicom(path: Path) -> _Recording:
         first = round(start * longest.rate_hz)
         return data[channels, first : first + max(1, round(seconds * longest.rate_hz))], longest.rate_hz
 
+    with dicom.translated(path):
+        tags, identity = tags_of(dataset), identity_of(dataset)
     return _Recording(
         path=path,
         names=tuple(name for group in alike for name in group.names),
         units=tuple(unit for group in alike for unit in group.units),
         seconds=data.shape[1] / longest.rate_hz,
         window=window,
-        tags=tags_of(dataset),
-        identity=identity_of(dataset),
+        tags=tags,
+        identity=identity,
         notes=(f"joined from {len(alike)} multiplex groups",) if len(alike) > 1 else (),
     )

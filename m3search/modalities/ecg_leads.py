@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 LIMB_LEADS = LEADS[:6]
 
-# Names that are not the standard one but place an electrode pair where a standard lead has it. The IEC's C1 to C6 are not
-# among them: C3 and C4 are where an EEG is taken.
+# Names that are not the standard one but place an electrode pair where a standard lead has it. The IEC's C1 to C6 are
+# not among them: C3 and C4 are where an EEG is taken.
 _SYNONYMS: Mapping[str, str] = {
     **{lead.lower(): lead for lead in LEADS},
     **{f"d{roman}": lead for roman, lead in (("i", "I"), ("ii", "II"), ("iii", "III"))},  # Romance languages: DI, DII
@@ -129,7 +129,7 @@ def place(names: Sequence[str]) -> Placement:
 
 
 def arrange(data: npt.NDArray[Any], units: Sequence[str], channels: Mapping[str, tuple[int, int]]) -> Float32:
-    """(C, T) in `units` to float32 (12, T) in millivolts, NaN where a lead is missing; other units are kept as they are."""
+    """(C, T) in `units` to float32 (12, T) in millivolts, NaN where a lead is missing; units of no voltage are kept."""
     leads = np.full((len(LEADS), data.shape[1]), np.nan, dtype=np.float32)
     for lead, (number, sign) in channels.items():
         leads[LEADS.index(lead)] = data[number] * np.float32(sign * (millivolts_per(units[number]) or 1.0))

@@ -53,6 +53,12 @@ def refuse_constant(path: Path, image: npt.NDArray[Any]) -> None:
         raise UnreadableFile(path, Reason.CONSTANT, "every pixel has the same value: there is nothing to see in it")
 
 
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` of `count` indices, evenly spread from first to last; all of them where there are fewer."""
+    spread = np.linspace(0, count - 1, min(count, most)).round()
+    return sorted({int(index) for index in spread})
+
+
 def to_uint8(image: npt.NDArray[Any], low: float, high: float) -> UInt8:
     """Map [low, high] linearly to [0, 255], clipped."""
     span = max(high - low, 1e-6)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from m3search.formats import dicom
 from m3search.formats.slide import open_slide
 from m3search.formats.slide_dicom import DicomSlide
 from m3search.modalities import dicom_tags
 from m3search.modalities.imaging import encode_thumbnail, refuse_constant
 from m3search.modalities.tissue import choose_tiles, find_tissue
+from m3search.modalities.visible_light import read_photographs
 from m3search.types import Identity, Item, Part, Tags
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ THUMBNAIL = 256
 
 
 class Pathology:
-    """The item is a slide, its parts are tiles ("tile=x,y" in level-0 pixels), or a loose patch, which is its one part."""
+    """The item is a slide, whose parts are tiles ("tile=x,y" in level-0 pixels), or a loose patch, its only part."""
 
     name = "pathology"
     folder_names = frozenset(
@@ -76,9 +78,7 @@ class Pathology:
         with open_slide(source.files, dicom=source.format == "dicom") as slide:
             parts, provenance = _read_tiles(slide, spec)
             refuse_constant(source.files[0], np.stack([part.data for part in parts]))
-            dataset = slide.dataset if isinstance(slide, DicomSlide) else None
-        tags = dicom_tags.tags_of(dataset) if dataset is not None else Tags()
-        identity = dicom_tags.identity_of(dataset) if dataset is not None else Identity()
+            tags, identity = _describe(slide)
         return Item(source=source, parts=parts, tags=tags, identity=identity, provenance=provenance)
 
     def prepare(self, item: Item, spec: InputSpec) -> UInt8:
@@ -128,6 +128,13 @@ def _read_tiles(slide: Slide, spec: InputSpec) -> tuple[tuple[Part, ...], dict[s
     }
 
 
+def _describe(slide: Slide) -> tuple[Tags, Identity]:
+    if not isinstance(slide, DicomSlide):
+        return Tags(), Identity()
+    with dicom.translated(slide.path):
+        return dicom_tags.tags_of(slide.dataset), dicom_tags.identity_of(slide.dataset)
+
+
 def _read_patch(source: Source) -> Item:
     from m3search.formats import raster
 
@@ -138,25 +145,19 @@ def _read_patch(source: Source) -> Item:
 
 def _read_field(source: Source, spec: InputSpec) -> Item:
     """DICOM microscopy that is no whole slide: its frames are patches."""
-    from m3search.formats import dicom
-
-    path = source.files[0]
-    dataset = dicom.read_dataset(path)
-    count = dicom.frame_count(dataset)
-    parts, steps = [], [dicom.syntax_name(dataset)]
-    for frame in np.unique(np.linspace(0, count - 1, min(count, spec.max_parts)).round().astype(int)).tolist():
-        shown = dicom.displayed(path, dataset, frame)
-        refuse_constant(path, shown.pixels)
-        steps = [dicom.syntax_name(dataset), *shown.steps]
-        rgb = shown.pixels if shown.pixels.ndim == 3 else np.repeat(shown.pixels[..., None], 3, axis=2)
-        parts.append(Part(f"frame={frame + 1}" if count > 1 else "", rgb))
-    tags, identity = dicom_tags.tags_of(dataset), dicom_tags.identity_of(dataset)
-    return Item(source=source, parts=tuple(parts), tags=tags, identity=identity, provenance={"pixels": steps})
+    photographs = read_photographs(source.files[0], spec.max_parts)
+    for _, rgb in photographs.frames:
+        refuse_constant(source.files[0], rgb)
+    return Item(
+        source=source,
+        parts=tuple(Part(locator, rgb) for locator, rgb in photographs.frames),
+        tags=photographs.tags,
+        identity=photographs.identity,
+        provenance={"pixels": list(photographs.steps)},
+    )
 
 
 def _is_whole_slide(path: Path) -> bool:
-    from m3search.formats import dicom
-
     return bool(dicom.read_header(path).attributes["SOPClassUID"] == WHOLE_SLIDE)
 
 

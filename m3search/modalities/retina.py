@@ -1,4 +1,4 @@
-"""Fundus photographs, as pictures or DICOM: the field of view found and cropped, the eye known where somebody states it."""
+"""Fundus photographs, as pictures or DICOM: the field of view found and cropped, the eye known where stated."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from m3search.modalities import dicom_tags
 from m3search.modalities.fundus import crop_to_field, find_field_of_view
 from m3search.modalities.imaging import encode_thumbnail, letterbox, refuse_constant
+from m3search.modalities.visible_light import Photographs, read_photographs
 from m3search.types import Identity, Item, Part, Tags
 
 if TYPE_CHECKING:
@@ -51,22 +51,23 @@ class Retina:
             UnreadableFile: CONSTANT for a blank picture; else as the format's reader says.
         """
         path = source.files[0]
-        pictures, steps, tags, identity = _read_dicom(path, spec) if source.format == "dicom" else _read_raster(path)
+        photographs = _read(source, spec.max_parts)
         parts, crops = [], []
-        for locator, rgb in pictures:
+        for locator, rgb in photographs.frames:
             refuse_constant(path, rgb)
             field = find_field_of_view(rgb)
             parts.append(Part(locator, crop_to_field(rgb, field) if field else rgb))
             crops.append({"box": list(field.box), "disc": field.circle is not None} if field else None)
+        tags = photographs.tags
         laterality_from = "header" if tags.laterality else ""
         if not tags.laterality and (eye := eye_of(path)):
             tags, laterality_from = replace(tags, laterality=eye), "file name"
         provenance: dict[str, Any] = {
-            "pixels": steps,
+            "pixels": list(photographs.steps),
             "field_of_view": crops[0] if len(crops) == 1 else crops,  # None: no dark border, the whole picture is used
             "laterality_from": laterality_from,
         }
-        return Item(source=source, parts=tuple(parts), tags=tags, identity=identity, provenance=provenance)
+        return Item(source=source, parts=tuple(parts), tags=tags, identity=photographs.identity, provenance=provenance)
 
     def prepare(self, item: Item, spec: InputSpec) -> UInt8:
         """uint8 (P, 3, size, size): the field of view with its proportions kept, black around it."""
@@ -78,30 +79,16 @@ class Retina:
 
 
 def eye_of(path: Path) -> str:
-    """ "L", "R" or "B" by a word of the file's name ("Patient001_L", "12_OD", "img-left"); "" where none or both are there."""
+    """The eye that a word of the file's name states ("Patient001_L", "12_OD", "img-left"): "L", "R" or "B"; else ""."""
     words = re.split(r"[^a-z]+", path.stem.lower())
     eyes = {_EYE_WORDS[word] for word in words if word in _EYE_WORDS}
     return eyes.pop() if len(eyes) == 1 else ""
 
 
-def _read_raster(path: Path) -> tuple[list[tuple[str, UInt8]], list[str], Tags, Identity]:
+def _read(source: Source, most: int) -> Photographs:
     from m3search.formats import raster
 
-    image = raster.read(path)
-    return [("", image.rgb)], list(image.description), Tags(), Identity()
-
-
-def _read_dicom(path: Path, spec: InputSpec) -> tuple[list[tuple[str, UInt8]], list[str], Tags, Identity]:
-    """Frames as a viewer shows them, evenly spread where there are more than `spec.max_parts`."""
-    from m3search.formats import dicom
-
-    dataset = dicom.read_dataset(path)
-    count = dicom.frame_count(dataset)
-    frames = np.unique(np.linspace(0, count - 1, min(count, spec.max_parts)).round().astype(int)).tolist()
-    pictures, steps = [], []
-    for frame in frames:
-        shown = dicom.displayed(path, dataset, frame)
-        steps = [dicom.syntax_name(dataset), *shown.steps]
-        rgb = shown.pixels if shown.pixels.ndim == 3 else np.repeat(shown.pixels[..., None], 3, axis=2)
-        pictures.append((f"frame={frame + 1}" if count > 1 else "", rgb))
-    return pictures, steps, dicom_tags.tags_of(dataset), dicom_tags.identity_of(dataset)
+    if source.format == "dicom":
+        return read_photographs(source.files[0], most)
+    image = raster.read(source.files[0])
+    return Photographs((("", image.rgb),), image.description, Tags(), Identity())

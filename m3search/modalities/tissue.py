@@ -18,7 +18,7 @@ COLOUR_RANGE = (6.0, 20.0)  # 8-bit chroma: Otsu's threshold is kept between gla
 COLOURLESS = 6.0  # below this 99th percentile of chroma a slide has no colour: darkness decides
 LEAST_TISSUE = 0.001  # share of the overview below which no tissue was found
 LEAST_IN_TILE = 0.05  # share of a tile that must be tissue
-POOL = 4  # the tiles kept are chosen, for spread, among this many times as many with the most tissue
+FULL = (0.9, 0.5)  # tiles covered by this much tissue are as good as any: among them, spread decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Tile:
 def find_tissue(overview: UInt8) -> Mask | None:
     """bool (H, W), True on tissue, for uint8 (H, W, 3); None where none can be told from the glass.
 
-    Stains are coloured, glass, dust and shadows are grey: chroma (maximum minus minimum of the channels) is cut by Otsu's
-    threshold, which is bounded, because on a slide full of tissue Otsu would part the pale from the dark.
+    Stains are coloured, glass, dust and shadows are grey: chroma (maximum minus minimum of the channels) is cut by
+    Otsu's threshold, which is bounded, because on a slide full of tissue Otsu would part the pale from the dark.
     """
     smooth = _smoothed(overview)
     chroma = smooth.max(axis=2) - smooth.min(axis=2)
@@ -68,7 +68,9 @@ def choose_tiles(size: tuple[int, int], mask: Mask, side: int, most: int) -> lis
     grid = _grid(size, mask, side)
     tiles = [tile for tile in grid if tile.tissue >= LEAST_IN_TILE] or [tile for tile in grid if tile.tissue > 0]
     tiles.sort(key=lambda tile: (-tile.tissue, tile.y, tile.x))
-    chosen = _spread(tiles[: POOL * most], most)
+    fullest = ([tile for tile in tiles if tile.tissue >= share] for share in FULL)
+    enough = next((group for group in fullest if len(group) > most), None)
+    chosen = tiles[:most] if enough is None else _spread(enough, most)
     return sorted(chosen, key=lambda tile: (tile.y, tile.x))
 
 
@@ -92,8 +94,6 @@ def _grid(size: tuple[int, int], mask: Mask, side: int) -> list[Tile]:
 
 def _spread(tiles: list[Tile], most: int) -> list[Tile]:
     """Farthest-point choice, beginning with the fullest tile: each next one is farthest from all chosen before."""
-    if len(tiles) <= most:
-        return tiles
     places = np.array([(tile.x, tile.y) for tile in tiles], dtype=np.float64)
     chosen = [0]
     distance = np.full(len(tiles), np.inf)
@@ -107,7 +107,8 @@ def _smoothed(picture: UInt8) -> npt.NDArray[np.float32]:
     """Mean over 3 x 3 pixels: JPEG noise has colour too."""
     padded = np.pad(picture.astype(np.float32), ((1, 1), (1, 1), (0, 0)), mode="edge")
     height, width = picture.shape[:2]
-    total: npt.NDArray[np.float32] = sum(
-        (padded[y : y + height, x : x + width] for y in range(3) for x in range(3)), np.zeros((1, 1, 3), np.float32)
-    )
-    return total / 9
+    total = np.zeros(picture.shape, dtype=np.float32)
+    for y in range(3):
+        for x in range(3):
+            total += padded[y : y + height, x : x + width]
+    return total / np.float32(9)

@@ -134,7 +134,7 @@ def _name(examination: Examination, phi: Phi | None) -> str:
     """Of the examination's file or folder, without suffix."""
     if phi is not None and phi.in_paths:
         return f"{phi.family_name}_{phi.given_name}_{phi.patient_id}/{phi.accession_number}"
-    return examination.patient.id
+    return examination.patient.id.replace("phantom", examination.modality)  # an id in a name would be masked
 
 
 def _kind_of_file(examination: Examination) -> str:

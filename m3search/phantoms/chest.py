@@ -154,7 +154,7 @@ def _meniscus(u: Float32, extent: float) -> Float32:
 
 
 def _heart(rng: np.random.Generator, x: Float32, y: Float32, enlarged: Finding | None) -> Float32:
-    """Heart, aortic knob and great vessels, soft-edged; the cardiothoracic ratio is about 0.45, enlarged 0.6 to 0.7."""
+    """Heart, aortic knob and great vessels, soft-edged; cardiothoracic ratio below 0.5; enlarged 0.65 to 0.77."""
     grow = 1.0 if enlarged is None else (1.40 if enlarged.extent == "moderate" else 1.56)
     grow *= rng.uniform(0.97, 1.03)
     ventricles = ellipse(x, y, (0.15 * grow, 0.25 - 0.06 * (grow - 1)), (0.40 * grow, 0.26 * grow**0.8), 48)
@@ -213,7 +213,7 @@ def _clavicles(rng: np.random.Generator, size: int) -> Float32:
     ]
     width = 0.028 * size
     strokes = [
-        Stroke([(sign * px, py) for px, py in inner], grow * width, value)
+        Stroke([(sign * px, py) for px, py in inner], grow * width, value, round_ends=True)
         for _, sign in SIDES
         for grow, value in ((1.0, 0.6), (0.62, 0.4))
     ]
@@ -248,6 +248,8 @@ def _lesion(rng: np.random.Generator, x: Float32, y: Float32, finding: Finding, 
     """A round nodule, or a patch of consolidation with an uneven edge, in one zone of one lung."""
     height = {"upper": -0.45, "middle": -0.08, "lower": 0.22}[finding.place]
     reach = 0.40 if finding.place == "upper" else 0.50
+    if sign > 0 and finding.place == "lower":
+        reach = 0.58  # beside the heart, not behind it
     if finding.kind == "lung nodule":
         centre = (sign * rng.uniform(reach - 0.10, reach), height + rng.uniform(-0.06, 0.06))
         radius = rng.uniform(0.055, 0.085)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
 
     from m3search.encoders.base import Encoder
     from m3search.filters import Filter
-    from m3search.stores.base import Neighbours, VectorStore
-    from m3search.stores.lance import LanceStore
+    from m3search.stores.base import Neighbours
+    from m3search.stores.reader import Reader
     from m3search.types import Float32
 
-HIT_COLUMNS = ("item_id", "modality", "uri", "text", "labels", "study_key", "patient_key", "parts", "thumbnail")
+HIT_COLUMNS = ("item_id", "modality", "uri", "text", "labels", "study_key", "patient_key", "parts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +91,9 @@ class Engine:
         return encoder
 
     @cached_property
-    def record(self) -> LanceStore:
-        """The tables."""
-        return self.index.record()
-
-    @cached_property
-    def store(self) -> VectorStore:
-        """What answers nearest-neighbour questions: the FAISS segment, or the tables themselves without FAISS."""
-        from m3search.stores import faiss
-
-        return faiss.FaissStore.open(self.index.segment, self.record) if faiss.usable() else self.record
-
-    def warm_up(self) -> Thread:
-        """Open the tables in another thread, so that a cold text query loads its encoder meanwhile."""
-        thread = Thread(target=lambda: self.store, daemon=True)
-        thread.start()
-        return thread
+    def store(self) -> Reader:
+        """What is read from: the published segment where it is fresh, else the tables."""
+        return self.index.reader()
 
     def search(
         self,
@@ -138,13 +124,11 @@ class Engine:
             raise UsageError(f"k must be at least 1, not {k}")
         started = time.perf_counter()
         where_filter = _filter(modality, where)
-        opening = self.warm_up()
         query = self._query(text, image, item)
-        opening.join()
         neighbours = self.store.search(query.vector[np.newaxis], k, where_filter)[0]
         hits = self._hits(neighbours, query.vector)
         mode: Mode = "exact" if where_filter is None else "filtered-exact"
-        return Results(query.words, mode, (time.perf_counter() - started) * 1000, hits)
+        return Results(query.words, mode, (time.perf_counter() - started) * 1000, hits, self._thumbnails)
 
     def show(self, item_id: str) -> dict[str, Any]:
         """Everything stored of one item, but for its vectors and thumbnail. `item_id` may be a unique beginning.
@@ -153,7 +137,7 @@ class Engine:
             UsageError: no such item, or several that begin so.
         """
         row: dict[str, Any] = (
-            self.record.rows([self._resolve(item_id)])
+            self.store.record.rows([self._resolve(item_id)])
             .drop_columns(["vector", "text_vector", "thumbnail"])
             .to_pylist()[0]
         )
@@ -165,22 +149,22 @@ class Engine:
         Raises:
             UsageError: no such item.
         """
-        row = self.record.rows([self._resolve(item_id)], ["item_id", "thumbnail"]).to_pylist()[0]
-        return row["thumbnail"] or b""
+        item_id = self._resolve(item_id)
+        return self._thumbnails([item_id]).get(item_id, b"")
 
     def status(self) -> Status:
         """What the index holds and what it was built with."""
         manifest = self.index.manifest
-        runs = self.record.runs().to_pylist()
+        runs = self.store.record.runs().to_pylist()
         return Status(
             index=str(self.index.path),
             encoder=manifest.encoder,
             fingerprint=manifest.fingerprint,
             dim=manifest.dim,
             archives=manifest.archives,
-            items=self.record.count(),
-            by_modality=self.record.tally("modality"),
-            failures=self.record.failures().num_rows,
+            items=self.store.count(),
+            by_modality=self.store.tally("modality"),
+            failures=self.store.record.failures().num_rows,
             runs=len(runs),
             last_run=runs[-1]["finished_at"] if runs else None,
             bytes_on_disk=sum(file.stat().st_size for file in self.index.path.rglob("*") if file.is_file()),
@@ -188,7 +172,7 @@ class Engine:
 
     def failures(self) -> list[dict[str, Any]]:
         """One mapping per file that could not be read: uri, reason, message, attempts and more, sorted by uri."""
-        rows: list[dict[str, Any]] = self.record.failures().to_pylist()
+        rows: list[dict[str, Any]] = self.store.record.failures().to_pylist()
         return rows
 
     def _query(self, text: str | None, image: Path | str | None, item: str | None) -> _Query:
@@ -208,11 +192,11 @@ class Engine:
         from m3search.encoders.base import normalise
         from m3search.stores import schema
 
-        vector = schema.matrix(self.record.rows([item_id], ["item_id", "vector"])["vector"])[0]
+        vector = schema.matrix(self.store.rows([item_id], ["item_id", "vector"])["vector"])[0]
         return _Query(item_id, normalise(vector))
 
     def _resolve(self, item_id: str) -> str:
-        found = self.record.matching(filters.starts_with("item_id", item_id))
+        found = self.store.matching(filters.starts_with("item_id", item_id))
         if len(found) == 1 or item_id in found:
             return item_id if item_id in found else found[0]
         if found:
@@ -220,7 +204,7 @@ class Engine:
         raise UsageError(f"index {self.index.path} has no item {item_id!r}")
 
     def _hits(self, neighbours: Neighbours, vector: Float32) -> tuple[Hit, ...]:
-        rows = self.record.rows(neighbours.ids, HIT_COLUMNS).to_pylist()
+        rows = self.store.rows(neighbours.ids, HIT_COLUMNS).to_pylist()
         best = self._best_parts([row["item_id"] for row in rows if (row["parts"] or 0) > 1], vector)
         score_of = dict(zip(neighbours.ids, neighbours.scores.tolist(), strict=True))
         return tuple(
@@ -235,10 +219,13 @@ class Engine:
                 study_key=row["study_key"] or "",
                 patient_key=row["patient_key"] or "",
                 best_part=best.get(row["item_id"], ""),
-                thumbnail=row["thumbnail"] or b"",
             )
             for rank, row in enumerate(rows, start=1)
         )
+
+    def _thumbnails(self, item_ids: Sequence[str]) -> dict[str, bytes]:
+        rows = self.store.rows(item_ids, ["item_id", "thumbnail"]).to_pylist()
+        return {row["item_id"]: row["thumbnail"] or b"" for row in rows}
 
     def _best_parts(self, item_ids: Sequence[str], vector: Float32) -> Mapping[str, str]:
         """The locator of each item's part nearest to the query."""
@@ -246,7 +233,7 @@ class Engine:
             return {}
         from m3search.stores import schema
 
-        parts: pa.Table = self.record.parts_of(item_ids)
+        parts: pa.Table = self.store.parts_of(item_ids)
         scores = schema.matrix(parts["vector"]) @ vector
         best: dict[str, str] = {}
         ids, locators = parts["item_id"].to_pylist(), parts["locator"].to_pylist()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, overload
 
@@ -31,6 +31,9 @@ class Results(Sequence[Hit]):
     mode: Mode
     took_ms: float  # milliseconds from the call to the hits, in a first query with the opening of encoder and index
     hits: tuple[Hit, ...]
+    fetch_thumbnails: Callable[[Sequence[str]], Mapping[str, bytes]] = field(
+        default=lambda _: {}, repr=False, compare=False
+    )  # by item id, JPEG or PNG; asked only when a sheet is drawn
 
     def __len__(self) -> int:
         return len(self.hits)

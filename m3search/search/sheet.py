@@ -49,26 +49,27 @@ def render(pages: Sequence[Results]) -> str:
 
 
 def _section(results: Results) -> str:
-    hits = "\n".join(_hit(hit) for hit in results)
+    images = results.fetch_thumbnails([hit.item_id for hit in results])
+    hits = "\n".join(_hit(hit, images.get(hit.item_id, b"")) for hit in results)
     found = f"{len(results)} hit{'' if len(results) == 1 else 's'}"
     about = f"{found} · {results.mode} search · {results.took_ms:.0f} ms"
     return f'<section>\n<h1>{escape(results.query)}</h1>\n<p class="about">{about}</p>\n<ol>\n{hits}\n</ol>\n</section>'
 
 
-def _hit(hit: Hit) -> str:
+def _hit(hit: Hit, thumbnail: bytes) -> str:
     words = hit.text or ", ".join(hit.labels)
     place = f"{hit.uri} · {hit.best_part}" if hit.best_part else hit.uri
     return (
-        f'<li class="{escape(hit.modality)}"><figure>{_image(hit)}<figcaption>'
+        f'<li class="{escape(hit.modality)}"><figure>{_image(hit, thumbnail)}<figcaption>'
         f'<div class="head"><span>{hit.rank}. {escape(hit.modality)}</span>'
         f'<span class="score">{hit.score:.3f}</span></div>'
         f'<div class="text">{escape(words)}</div><div class="uri">{escape(place)}</div></figcaption></figure></li>'
     )
 
 
-def _image(hit: Hit) -> str:
-    if not hit.thumbnail:
+def _image(hit: Hit, thumbnail: bytes) -> str:
+    if not thumbnail:
         return ""
-    kind = "png" if hit.thumbnail.startswith(b"\x89PNG") else "jpeg"
-    data = b64encode(hit.thumbnail).decode("ascii")
+    kind = "png" if thumbnail.startswith(b"\x89PNG") else "jpeg"
+    data = b64encode(thumbnail).decode("ascii")
     return f'<img src="data:image/{kind};base64,{data}" alt="{escape(hit.modality)}, rank {hit.rank}">'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -64,15 +65,20 @@ class IndexFolder:
         """A new index with empty tables. The manifest is written last: a folder without one is no index yet.
 
         Raises:
-            NoIndex: there already is one here; `open` it.
+            NoIndex: there already is one here: `open` it; or one with items that lost its manifest.
         """
         from m3search.stores.lance import LanceStore
 
         if (path / "manifest.json").exists():
             raise NoIndex(f"{path} already is an index")
+        tables = path / "tables"
+        if (tables / "items.lance").exists():  # left by a killed `create`, unless there is something in it
+            if LanceStore.open(tables).count():
+                raise NoIndex(f"{path} holds an index without manifest.json; restore that, or choose another folder")
+            shutil.rmtree(tables)
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(0o700)  # embeddings are treated as patient data
-        LanceStore.create(path / "tables", manifest.dim)
+        LanceStore.create(tables, manifest.dim)
         folder = cls(
             path, replace(manifest, created=manifest.created or datetime.now(UTC).isoformat(timespec="seconds"))
         )

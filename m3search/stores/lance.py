@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import lancedb
 import numpy as np
 import pyarrow as pa
+from lancedb.index import BTree
 
 from m3search.errors import IndexNotFound
 from m3search.filters import to_sql
@@ -253,7 +254,7 @@ class LanceStore:
             self._parts.delete(f"item_id IN ({_literals(ids)})")
         for table in (self._items, self._parts):
             if table.count_rows() >= SCALAR_INDEX_FROM and not table.list_indices():
-                table.create_scalar_index("item_id")
+                table.create_index("item_id", config=BTree())
         for table in (self._items, self._parts, self._failures, self._runs):
             table.optimize(cleanup_older_than=keep)
 

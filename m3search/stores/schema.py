@@ -149,12 +149,6 @@ def last_of_each(rows: pa.Table, key: str) -> pa.Table:
     return rows if len(last) == rows.num_rows else rows.take(np.array(sorted(last.values()), dtype=np.int64))
 
 
-def vector_column(vectors: npt.NDArray[Any]) -> pa.FixedSizeListArray:
-    """(N, D) of any float type as an Arrow column of float16[D]."""
-    half = np.ascontiguousarray(vectors, dtype=np.float16)
-    return pa.FixedSizeListArray.from_arrays(pa.array(half.reshape(-1)), half.shape[1])
-
-
 def half(column: pa.FixedSizeListArray) -> npt.NDArray[np.float16]:
     """A float16[D] array as (N, D), without a copy.
 
@@ -168,8 +162,9 @@ def half(column: pa.FixedSizeListArray) -> npt.NDArray[np.float16]:
     shape = (len(column), column.type.list_size)
     if len(column) == 0:
         return np.zeros(shape, dtype=np.float16)
-    values = column.flatten()  # follows the slice
-    flat = np.frombuffer(values.buffers()[1], dtype=np.float16, count=len(values), offset=2 * values.offset)
+    values = column.values  # of the whole buffer, also where the column is a slice of it
+    start = values.offset + column.offset * shape[1]
+    flat = np.frombuffer(values.buffers()[1], dtype=np.float16, count=shape[0] * shape[1], offset=2 * start)
     return flat.reshape(shape)
 
 

@@ -15,13 +15,15 @@ import shutil
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from m3search.errors import MissingExtra
 from m3search.filters import mask
 from m3search.stores import faiss, schema
 from m3search.stores.base import MARGIN, Capabilities, Neighbours, check_queries, rank, shortlist
@@ -67,8 +69,13 @@ class Segment:
         self.path = path
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         self.dim: int = manifest["dim"]
-        self._has_index: bool = manifest["index"] is not None and faiss.usable()
+        # All files are opened now: they stay readable when a newer segment replaces this one.
         self._items = _read(path / "items.arrow")
+        self._parts = _read(path / "parts.arrow")
+        self._index = None
+        if manifest["index"] is not None:
+            with suppress(MissingExtra):  # made where faiss was installed, read where it is not
+                self._index = faiss.FlatIndex.open(path / "vectors.faiss")
 
     @classmethod
     def open(cls, root: Path, state: str | None) -> Segment | None:
@@ -77,16 +84,8 @@ class Segment:
             return None
         try:
             return cls(root / state)
-        except (OSError, ValueError, KeyError, pa.ArrowException):
+        except (OSError, ValueError, KeyError, RuntimeError, pa.ArrowException):
             return None  # absent, just replaced, or damaged: the record answers
-
-    @cached_property
-    def _parts(self) -> pa.Table:
-        return _read(self.path / "parts.arrow")
-
-    @cached_property
-    def _index(self) -> faiss.FlatIndex:
-        return faiss.FlatIndex.open(self.path / "vectors.faiss")
 
     @cached_property
     def _half(self) -> npt.NDArray[np.float16]:
@@ -101,10 +100,13 @@ class Segment:
         """See `VectorStore`."""
         queries = check_queries(queries, k, self.dim)
         allowed = None if where is None else mask(where, self._items)
-        shortlists = self._by_faiss if self._has_index else self._by_numpy
+        if self._index is None:
+            shortlists = self._by_numpy(queries, k, allowed)
+        else:
+            shortlists = _by_faiss(self._index, queries, k, allowed)
         return [
-            rank(query, self._vectors(rows), [self._id(row) for row in rows.tolist()], k)
-            for query, rows in zip(queries, shortlists(queries, k, allowed), strict=True)
+            rank(query, self._half[rows].astype(np.float32), [self._id(row) for row in rows.tolist()], k)
+            for query, rows in zip(queries, shortlists, strict=True)
         ]
 
     def count(self, where: Filter | None = None) -> int:
@@ -155,27 +157,30 @@ class Segment:
     def _id(self, row: int) -> str:
         return str(self._items["item_id"][row].as_py())
 
-    def _vectors(self, rows: npt.NDArray[Any]) -> Float32:
-        vectors: Float32 = self._half[rows].astype(np.float32)
-        return vectors
-
     def _by_numpy(self, queries: Float32, k: int, allowed: npt.NDArray[np.bool_] | None) -> list[npt.NDArray[np.intp]]:
         rows = np.arange(self._items.num_rows) if allowed is None else np.flatnonzero(allowed)
         scores = queries @ (self._matrix if allowed is None else self._matrix[rows]).T
         return [rows[shortlist(one, k)] for one in scores]
 
-    def _by_faiss(self, queries: Float32, k: int, allowed: npt.NDArray[np.bool_] | None) -> list[npt.NDArray[np.intp]]:
-        """Asks for more until the last one found is clearly worse than the k-th, so that no tie is cut in two."""
-        matching = len(self._index) if allowed is None else int(allowed.sum())
-        k = min(k, matching)
-        wanted = min(k + SPARE, matching)
-        while True:
-            if wanted == 0:
-                return [np.zeros(0, dtype=np.intp) for _ in queries]
-            scores, rows = self._index.search(queries, wanted, allowed)
-            if wanted == matching or np.all(scores[:, -1] < scores[:, k - 1] - MARGIN):
-                return [rows[query, scores[query] >= scores[query, k - 1] - MARGIN] for query in range(len(queries))]
-            wanted = min(4 * wanted, matching)
+
+def _by_faiss(
+    index: faiss.FlatIndex, queries: Float32, k: int, allowed: npt.NDArray[np.bool_] | None
+) -> list[npt.NDArray[np.intp]]:
+    """Rows that may be among the k best, by query.
+
+    Asks for more until the last one found is clearly worse than the k-th, so that no tie is cut in two.
+    """
+    matching = len(index) if allowed is None else int(allowed.sum())
+    k = min(k, matching)
+    wanted = min(k + SPARE, matching)
+    if wanted == 0:
+        return [np.zeros(0, dtype=np.intp) for _ in queries]
+    while True:
+        scores, rows = index.search(queries, wanted, allowed)
+        worth = scores >= scores[:, k - 1 : k] - MARGIN
+        if wanted == matching or not worth[:, -1].any():
+            return [found[kept] for found, kept in zip(rows, worth, strict=True)]
+        wanted = min(4 * wanted, matching)
 
 
 def publish(root: Path, tables: Path, record: LanceStore, faiss_from: int = FAISS_FROM) -> Segment | None:

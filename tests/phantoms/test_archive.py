@@ -41,12 +41,12 @@ def of(archive: tuple[Path, list[Phantom]], modality: str, format_: str) -> list
 
 def test_same_seed_same_bytes_whatever_else_is_written(archive: tuple[Path, list[Phantom]], tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
-    write_archive(tmp_path, 2, seed=7, modalities=["pathology", "ecg", "ct"], progress=lambda *n: calls.append(n))
+    write_archive(tmp_path, 1, seed=7, modalities=["pathology", "ecg", "ct"], progress=lambda *n: calls.append(n))
     first, again = digest(archive[0]), digest(tmp_path)
     same = {path: value for path, value in again.items() if not path.endswith("manifest.csv")}
-    assert len(same) > 40
+    assert len(same) == 1 + 2 + 20  # a slide, a header with its data, the slices of a CT series
     assert same.items() <= first.items()
-    assert calls == [(done, 6) for done in range(1, 7)]
+    assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_another_seed_draws_another_archive(archive: tuple[Path, list[Phantom]], tmp_path: Path) -> None:
@@ -143,7 +143,8 @@ def test_ecgs(archive: tuple[Path, list[Phantom]]) -> None:
         assert record.sig_name[:3] == ["I", "II", "III"]
         assert record.fs == 500
         assert np.abs(record.p_signal.T - signal).max() < 0.0006  # millivolts
-        assert wfdb.rdrecord(str(path.with_suffix("")), physical=False).calc_checksum() == record.checksum
+        stored = wfdb.rdrecord(str(path.with_suffix("")), physical=False)
+        assert stored.calc_checksum() == [checksum % 2**16 for checksum in record.checksum]
     for path, phantom in of(archive, "ecg", "dicom"):
         ds = pydicom.dcmread(path)
         millivolts = ds.waveform_array(0).T / 1000
@@ -171,7 +172,7 @@ def test_texts_and_labels_agree_with_the_findings() -> None:
     for modality in ALL:
         kinds = painter(modality).KINDS
         block = [examine(modality, number, seed=3) for number in range(len(kinds))]
-        assert {exam.findings[0].kind for exam in block} | {"normal"} >= set(kinds)
+        assert {exam.findings[0].kind if exam.findings else "normal" for exam in block} == set(kinds)
         for exam in block:
             assert exam.text
             assert "{" not in exam.text + exam.caption

@@ -56,7 +56,7 @@ def test_larger_effusions_reach_higher() -> None:
     tops = []
     for extent in ("small", "moderate", "large"):
         added = change(Finding("pleural effusion", side="right", extent=extent), seed=5)
-        white = window(added, "right", (0.3, 0.6), (-0.9, 0.9)).mean(axis=1) > 0.1
+        white = window(added, "right", (0.45, 0.7), (-0.9, 0.9)).mean(axis=1) > 0.1
         tops.append(np.argmax(white))
     assert tops[0] > tops[1] + 20 > tops[2] + 40
 

@@ -22,16 +22,17 @@ def r_peaks(signal: np.ndarray) -> np.ndarray:
     from scipy.ndimage import gaussian_filter1d
     from scipy.signal import find_peaks
 
-    steepness = gaussian_filter1d((np.diff(signal, axis=1) ** 2).sum(axis=0), 0.04 * RATE)
+    smooth = gaussian_filter1d(signal, 0.008 * RATE, axis=1)
+    steepness = gaussian_filter1d((np.diff(smooth, axis=1) ** 2).sum(axis=0), 0.04 * RATE)
     return find_peaks(steepness, height=0.25 * np.percentile(steepness, 99), distance=int(0.28 * RATE))[0]
 
 
 def mean_beat(signal: np.ndarray) -> np.ndarray:
-    """The median beat (12, 0.8 s), R at 0.3 s, zero before QRS."""
+    """The median beat (12, 0.8 s), R at 0.3 s, zero between T and P."""
     peaks = [p for p in r_peaks(signal) if 0.3 * RATE <= p < signal.shape[1] - 0.5 * RATE]
     beats = np.stack([signal[:, p - int(0.3 * RATE) : p + int(0.5 * RATE)] for p in peaks])
     beat = np.median(beats, axis=0)
-    return beat - beat[:, int(0.22 * RATE) : int(0.24 * RATE)].mean(axis=1, keepdims=True)
+    return beat - beat[:, int(0.04 * RATE) : int(0.07 * RATE)].mean(axis=1, keepdims=True)
 
 
 def st_level(signal: np.ndarray) -> dict[str, float]:
@@ -63,7 +64,7 @@ def test_rate_is_as_stated(kind: str) -> None:
     for seed in range(3):
         signal, rate = record(kind, seed)
         measured = 60 * RATE / np.diff(r_peaks(signal)).mean()
-        assert measured == pytest.approx(rate, rel=0.25 if kind == "atrial fibrillation" else 0.05)
+        assert measured == pytest.approx(rate, rel=0.12 if kind == "atrial fibrillation" else 0.05)
 
 
 def test_only_fibrillation_is_irregular() -> None:

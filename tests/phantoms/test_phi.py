@@ -52,7 +52,7 @@ def test_identifiers_hide_in_sequences_and_private_tags_too(planted: tuple[Path,
 
 
 def test_nothing_is_planted_unasked(tmp_path: Path) -> None:
-    for phantom in write_archive(tmp_path, 2, seed=1, modalities=["xray", "ct", "ecg", "retina"]):
+    for phantom in write_archive(tmp_path, 1, seed=1, modalities=["xray", "ct", "ecg"]):
         for name in phantom.files:
             content = (tmp_path / name).read_bytes()
             assert not [value for value in PHI.values() if value.encode() in content or value in name]

@@ -1,0 +1,205 @@
+"""Computed tomography: a DICOM series, a NIfTI volume or a single slice is an item; slices are its parts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from m3search.errors import Reason, UnreadableFile
+from m3search.modalities.dicom_tags import identity_of, tags_of
+from m3search.modalities.imaging import encode_thumbnail, evenly, letterbox, to_uint8
+from m3search.types import Identity, Item, Part, Tags
+
+if TYPE_CHECKING:
+    from m3search.formats.dicom import SlicePosition
+    from m3search.types import Float32, Header, InputSpec, Source, UInt8
+
+# (centre, width) in Hounsfield units, as radiologists set them.
+LUNG, MEDIASTINUM, BONE = (-600.0, 1500.0), (40.0, 400.0), (400.0, 1800.0)
+DEFAULT_WINDOWS = (LUNG, MEDIASTINUM, BONE)
+SAME_PLACE_MM = 0.01  # slices nearer than this are the same slice
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """One slice of a series, not yet decoded."""
+
+    path: Path
+    frame: int = 0
+
+
+class CT:
+    """Hounsfield units where the file has them, display grey where it is a picture."""
+
+    name = "ct"
+    folder_names = frozenset({"ct", "cts", "tomography", "hrct", "cbct"})
+
+    def recognises(self, header: Header) -> bool:
+        """True for DICOM CT, enhanced or not, and for NIfTI volumes: nothing else that is searched comes as NIfTI."""
+        return header.format == "nifti" or (header.format == "dicom" and header.attributes.get("Modality") == "CT")
+
+    def series(self, header: Header) -> str:
+        """Slices of one SeriesInstanceUID and orientation; localizers, which look across the slices, apart."""
+        if header.format != "dicom" or not header.attributes["SeriesInstanceUID"]:
+            return ""
+        orientation = "/".join(f"{cosine:.2f}" for cosine in header.attributes["ImageOrientationPatient"])
+        kind = "localizer" if "LOCALIZER" in header.attributes["ImageType"] else "slices"
+        return f"{header.attributes['SeriesInstanceUID']}/{kind}/{orientation}"
+
+    def read(self, source: Source, spec: InputSpec) -> Item:
+        """At most `spec.max_parts` slices, evenly spread from feet to head; only these are decoded.
+
+        Raises:
+            UnreadableFile: no slice can be read (the first one's reason), or all are constant.
+        """
+        read = {"dicom": _read_series, "nifti": _read_volume}.get(source.format, _read_picture)
+        item = read(source, spec)
+        if all(part.data.min() == part.data.max() for part in item.parts):
+            raise UnreadableFile(source.files[0], Reason.CONSTANT, "every pixel has the same value in every slice")
+        return item
+
+    def prepare(self, item: Item, spec: InputSpec) -> UInt8:
+        """uint8 (P, 3, size, size): one window per channel (`spec.windows`, else lung, mediastinum and bone).
+
+        A single window is shown in all three channels, and so is the grey of a picture.
+        """
+        return np.stack([_channels(part, spec) for part in item.parts])
+
+    def thumbnail(self, item: Item) -> bytes:
+        """JPEG of the middle slice: mediastinal window, or lung window where most of the body is air."""
+        part = item.parts[len(item.parts) // 2]
+        if part.data.dtype == np.uint8:
+            return encode_thumbnail(part.data)
+        body = part.data[part.data > -950]  # without the air around the patient
+        window = LUNG if body.size and np.median(body) < -400 else MEDIASTINUM
+        return encode_thumbnail(_windowed(part.data, window))
+
+
+def order(slices: Sequence[SlicePosition]) -> tuple[list[SlicePosition], str, int]:
+    """Slices along the normal of their common orientation, rising (PS3.3 C.7.6.2.1.1); how; doubles left out.
+
+    Where a position is missing, by InstanceNumber, which a scanner may assign in any order; else by file name.
+    """
+    normals = [_normal(one.orientation) for one in slices if one.orientation]
+    if normals and all(one.position for one in slices):
+        normal = normals[0]
+        along = {one.path: float(np.dot(one.position or (), normal)) for one in slices}
+        ordered = sorted(slices, key=lambda one: (along[one.path], one.path))
+        kept = [ordered[0]]
+        for one in ordered[1:]:
+            if along[one.path] - along[kept[-1].path] > SAME_PLACE_MM:
+                kept.append(one)
+        return kept, "position along the normal", len(slices) - len(kept)
+    if all(one.instance_number is not None for one in slices):
+        return sorted(slices, key=lambda one: (one.instance_number or 0, one.path)), "instance number: no positions", 0
+    return sorted(slices, key=lambda one: one.path), "file name: no positions and no instance numbers", 0
+
+
+def _read_series(source: Source, spec: InputSpec) -> Item:
+    from m3search.formats import dicom
+
+    errors: list[UnreadableFile] = []
+    positions = []
+    for path in source.files:
+        try:
+            positions.append(dicom.read_position(path))
+        except UnreadableFile as error:
+            errors.append(error)
+    if not positions:
+        raise errors[0]
+    ordered, by, doubles = order(positions)
+    slices = [_Slice(one.path) for one in ordered]
+    if len(slices) == 1:
+        slices, by = _frames(slices[0].path, by)
+    parts: list[Part] = []
+    steps: tuple[str, ...] = ()
+    tags, identity = Tags(), Identity()
+    for index in evenly(len(slices), spec.max_parts):
+        try:
+            dataset = dicom.read_dataset(slices[index].path)
+            units = dicom.modality_values(slices[index].path, dataset, slices[index].frame)
+        except UnreadableFile as error:
+            errors.append(error)
+            continue
+        parts.append(Part(f"slice={index}", units, spacing_mm=dicom.spacing(dataset, slices[index].frame)))
+        steps = (dicom.syntax_name(dataset), "rescaled to Hounsfield units")
+        tags, identity = tags_of(dataset), identity_of(dataset)
+    if not parts:
+        raise errors[0]
+    parts = _of_one_shape(parts)
+    provenance = {"pixels": list(steps), "slices": len(slices), "read": len(parts), "ordered_by": by}
+    if doubles:
+        provenance["same_place"] = doubles
+    if errors:
+        provenance["unreadable"] = len(errors)
+    return Item(source, tuple(parts), tags, identity, provenance=provenance)
+
+
+def _frames(path: Path, by: str) -> tuple[list[_Slice], str]:
+    """The frames of a multi-frame file as slices in order; the one slice of any other file."""
+    from m3search.formats import dicom
+
+    dataset = dicom.read_dataset(path)
+    count = dicom.frame_count(dataset)
+    if count == 1:
+        return [_Slice(path)], by
+    normal = _normal(dicom.frame_orientation(dataset) or (1, 0, 0, 0, 1, 0))
+    positions = [dicom.frame_position(dataset, frame) for frame in range(count)]
+    if any(position is None for position in positions) or len(set(positions)) == 1:
+        return [_Slice(path, frame) for frame in range(count)], "frame number: no positions"
+    along = [float(np.dot(position or (), normal)) for position in positions]
+    return [_Slice(path, frame) for frame in np.argsort(along, kind="stable").tolist()], "position along the normal"
+
+
+def _read_volume(source: Source, spec: InputSpec) -> Item:
+    from m3search.formats import nifti
+
+    volume = nifti.open_volume(source.files[0])
+    spacing = volume.spacing_mm[0]
+    chosen = evenly(len(volume), spec.max_parts)
+    parts = tuple(Part(f"slice={index}", volume.axial(index), spacing_mm=spacing) for index in chosen)
+    provenance = {
+        "pixels": [*volume.steps, "scaled as the header says, taken as Hounsfield units"],
+        "slices": len(volume),
+        "read": len(parts),
+        "ordered_by": "affine, feet to head",
+    }
+    return Item(source, parts, provenance=provenance)
+
+
+def _read_picture(source: Source, spec: InputSpec) -> Item:  # noqa: ARG001
+    from m3search.formats import raster
+
+    image = raster.read(source.files[0])
+    pixels = image.pixels if image.pixels.ndim == 2 else image.pixels.mean(axis=2).round().astype(np.uint8)
+    provenance: dict[str, Any] = {"pixels": [*image.description, "display grey: no Hounsfield units"], "slices": 1}
+    return Item(source, (Part("", pixels),), provenance=provenance)
+
+
+def _of_one_shape(parts: Sequence[Part]) -> list[Part]:
+    """The parts of the commonest shape: a stray localizer or dose report inside a series has another."""
+    shape = Counter(part.data.shape for part in parts).most_common(1)[0][0]
+    return [part for part in parts if part.data.shape == shape]
+
+
+def _channels(part: Part, spec: InputSpec) -> UInt8:
+    if part.data.dtype == np.uint8:
+        return letterbox(part.data, spec.size)
+    windows = spec.windows or DEFAULT_WINDOWS
+    planes = [letterbox(_windowed(part.data, window), spec.size)[0] for window in windows]
+    return np.stack(planes if len(planes) == 3 else [planes[0]] * 3)
+
+
+def _windowed(units: Float32, window: tuple[float, float]) -> UInt8:
+    centre, width = window
+    return to_uint8(units, centre - width / 2, centre + width / 2)
+
+
+def _normal(orientation: Sequence[float] | None) -> Float32:
+    cosines = np.asarray(orientation, dtype=np.float32)
+    return np.cross(cosines[:3], cosines[3:])

@@ -1,0 +1,257 @@
+"""Whole index runs on phantoms with the fake encoder: bad files, kills, changes, privacy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from m3search.errors import EncoderMismatch, IndexLocked
+from m3search.indexer import Options, Report, index
+from m3search.phantoms import Phantom, Phi, write_archive
+from m3search.search import Engine
+from m3search.stores.folder import IndexFolder
+
+Phantoms = tuple[Path, list[Phantom]]
+
+
+def run(archive: Path, path: Path, **options: Any) -> Report:
+    return index(archive, path, model="fake", options=Options(**({"workers": 0} | options)))
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """Every item without what differs between runs, ordered by id."""
+    record = IndexFolder.open(path).record()
+    kept = record.rows(record.matching()).drop_columns(
+        ["run_id", "indexed_at", "patient_key", "study_key", "series_key", "locator"]
+    )
+    return kept.to_pylist()
+
+
+def png(width: int, height: int) -> bytes:
+    """A PNG that declares a size and holds next to nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.fixture
+def copy(phantoms: Phantoms, tmp_path: Path) -> Path:
+    """A copy of the phantoms that may be changed."""
+    return Path(shutil.copytree(phantoms[0], tmp_path / "archive"))
+
+
+def test_every_phantom_becomes_one_item_with_its_text(phantoms: Phantoms, indexed: Path) -> None:
+    found = {row["uri"]: row for row in rows(indexed)}
+    assert set(found) == {phantom.path for phantom in phantoms[1]}
+    for phantom in phantoms[1]:
+        row = found[phantom.path]
+        assert row["modality"] == phantom.modality
+        assert row["text"] == phantom.text
+        assert row["thumbnail"]
+        assert row["provenance"] not in (None, "{}")
+        assert row["modality_from"] == ("manifest" if phantom.format == "raster" else "header")
+
+
+def test_worker_processes_give_the_same_rows(phantoms: Phantoms, indexed: Path, tmp_path: Path) -> None:
+    run(phantoms[0], tmp_path / "i", workers=2)
+    assert rows(tmp_path / "i") == rows(indexed)
+
+
+def test_bad_files_are_named_with_their_reason_and_the_rest_is_indexed(
+    copy: Path, phantoms: Phantoms, tmp_path: Path
+) -> None:
+    dicom = next(path for path in copy.glob("xray/*.dcm"))
+    header = next(path for path in copy.glob("ecg/*.hea"))
+    whole = dicom.read_bytes()
+    bad = copy / "bad"
+    bad.mkdir()
+    (bad / "empty.dcm").write_bytes(b"")
+    (bad / "truncated.dcm").write_bytes(whole[: len(whole) // 2])
+    (bad / "text.dcm").write_text("Dear colleague,")
+    (bad / "bomb.png").write_bytes(png(60000, 60000))
+    (bad / "cut.png").write_bytes(png(64, 64))
+    shutil.copy(header, bad / header.name)  # without its .dat
+    (bad / "notes.txt").write_text("not a medical file, and not a failure")
+    (bad / "dangling.dcm").symlink_to(bad / "nowhere.dcm")
+    report = run(copy, tmp_path / "i")
+    reasons = {row["uri"]: (row["reason"], row["message"]) for row in Engine.open(tmp_path / "i").failures()}
+    assert {uri: reason for uri, (reason, _) in reasons.items()} == {
+        "bad/empty.dcm": "empty",
+        "bad/truncated.dcm": "truncated",
+        "bad/text.dcm": "corrupt",
+        "bad/bomb.png": "too-large",
+        "bad/cut.png": "truncated",
+        f"bad/{header.name}": "missing-file",
+        "bad/dangling.dcm": "missing-file",
+    }
+    assert all(len(message) > 15 for _, message in reasons.values())
+    assert (report.indexed, report.failed) == (len(phantoms[1]), 7)
+
+
+def test_a_mended_file_leaves_the_failures_and_attempts_are_counted(copy: Path, tmp_path: Path) -> None:
+    dicom = next(path for path in copy.glob("xray/*.dcm"))
+    whole = dicom.read_bytes()
+    dicom.write_bytes(whole[:-100])
+    for _ in range(2):
+        run(copy, tmp_path / "i")
+    assert [row["attempts"] for row in Engine.open(tmp_path / "i").failures()] == [2]
+    dicom.write_bytes(whole)
+    assert run(copy, tmp_path / "i").indexed == 1
+    assert Engine.open(tmp_path / "i").failures() == []
+
+
+def test_a_file_that_breaks_keeps_its_old_item(copy: Path, tmp_path: Path) -> None:
+    run(copy, tmp_path / "i")
+    before = rows(tmp_path / "i")
+    dicom = next(path for path in copy.glob("xray/*.dcm"))
+    dicom.write_bytes(dicom.read_bytes()[:-100])
+    report = run(copy, tmp_path / "i")
+    assert (report.indexed, report.failed) == (0, 1)
+    assert rows(tmp_path / "i") == before
+
+
+def test_changes_are_followed(copy: Path, tmp_path: Path) -> None:
+    run(copy, tmp_path / "i")
+    touched = next(path for path in copy.glob("retina/*.png"))
+    os.utime(touched, ns=(1, 1))
+    changed = next(path for path in copy.glob("xray/*.dcm"))
+    changed.write_bytes(changed.read_bytes()[:-2] + b"\x07\x00")
+    samples = next(path for path in copy.glob("ecg/*.dat"))
+    samples.write_bytes(samples.read_bytes()[:-2] + b"\x07\x00")
+    gone = next(path for path in copy.glob("pathology/*.tiff"))
+    gone.unlink()
+    report = run(copy, tmp_path / "i")
+    assert (report.indexed, report.gone, report.removed) == (2, 1, 0)
+    assert len(rows(tmp_path / "i")) == 15
+    report = run(copy, tmp_path / "i", prune=True)
+    assert (report.indexed, report.gone, report.removed) == (0, 0, 1)
+    assert len(rows(tmp_path / "i")) == 14
+
+
+def test_two_archives_share_an_index_without_claiming_each_others_items(copy: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    write_archive(other, patients=1, seed=99, modalities=["ecg", "retina"])
+    shutil.copytree(copy / "xray", other / "xray")
+    run(copy, tmp_path / "i")
+    assert run(other, tmp_path / "i").indexed == 2
+    assert len(rows(tmp_path / "i")) == 17
+    for archive in (copy, other):
+        report = run(archive, tmp_path / "i", prune=True)
+        assert (report.indexed, report.gone, report.removed) == (0, 0, 0)
+    shutil.rmtree(other / "xray")
+    assert run(other, tmp_path / "i", prune=True).removed == 0  # the first archive still has them
+    assert len(rows(tmp_path / "i")) == 17
+
+
+def test_undescribed_rasters_take_the_option_then_the_folder_then_the_encoders_word(
+    phantoms: Phantoms, tmp_path: Path
+) -> None:
+    source = next(phantoms[0] / phantom.path for phantom in phantoms[1] if phantom.format == "raster")
+    archive = tmp_path / "archive"
+    for folder in ("plain", "Fundus photos 2019"):
+        (archive / folder).mkdir(parents=True)
+    shutil.copy(source, archive / "plain" / "a.png")
+    shutil.copy(source, archive / "Fundus photos 2019" / "b.png")
+    (archive / "plain" / "a.png").write_bytes(source.read_bytes() + b"\0")  # other bytes, another item
+    run(archive, tmp_path / "by-folder")
+    said = {row["uri"]: (row["modality"], row["modality_from"]) for row in rows(tmp_path / "by-folder")}
+    assert said["Fundus photos 2019/b.png"] == ("retina", "folder")
+    assert said["plain/a.png"][1] == "encoder"
+    run(archive, tmp_path / "by-option", modality="xray")
+    assert {(row["modality"], row["modality_from"]) for row in rows(tmp_path / "by-option")} == {("xray", "option")}
+
+
+def test_another_encoder_is_refused(indexed: Path, phantoms: Phantoms, tmp_path: Path) -> None:
+    from m3search.stores.folder import Manifest
+
+    IndexFolder.create(tmp_path / "i", Manifest(encoder="fake", fingerprint="0" * 64, dim=64))
+    with pytest.raises(EncoderMismatch, match="was built with"):
+        run(phantoms[0], tmp_path / "i")
+
+
+def test_a_second_run_at_once_is_refused(phantoms: Phantoms, indexed: Path) -> None:
+    with IndexFolder.open(indexed).lock(), pytest.raises(IndexLocked, match="being written by"):
+        run(phantoms[0], indexed)
+
+
+RUN = """
+import sys
+from m3search.indexer import Options, index
+if __name__ == "__main__":
+    index(sys.argv[1], sys.argv[2], model="fake", options=Options(workers=1, shard_items=2))
+"""
+
+
+@pytest.mark.parametrize("shards", [0, 1, 4])
+def test_kill_9_loses_nothing_that_was_stored_and_duplicates_nothing(
+    phantoms: Phantoms, indexed: Path, tmp_path: Path, shards: int
+) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    path = tmp_path / "i"
+    process = subprocess.Popen(
+        [sys.executable, script, phantoms[0], path], start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    wait_for_items(path, 2 * shards, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    stored = len(rows(path)) if (path / "manifest.json").exists() else 0
+    report = run(phantoms[0], path)
+    assert report.indexed == len(phantoms[1]) - stored
+    assert rows(path) == rows(indexed)
+
+
+def wait_for_items(path: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if (path / "manifest.json").exists() and len(rows(path)) >= count:
+            return
+        time.sleep(0.02)
+
+
+def test_no_planted_identifier_is_in_anything_written_or_shown(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    phi = Phi(in_paths=True)
+    archive, path = tmp_path / "archive", tmp_path / "i"
+    written = write_archive(archive, patients=2, seed=3, phi=phi)
+    broken = next(file for file in archive.rglob("*.dcm"))
+    (broken.parent / "broken.dcm").write_bytes(broken.read_bytes()[:-50])
+    # What is not DICOM cannot say which of its path's words name a person: those files are described by a manifest.
+    dicom = [phantom for phantom in written if phantom.format == "dicom"]
+    assert dicom
+    run(archive, path)
+    engine = Engine.open(path)
+    shown = [repr(engine.failures()), repr(engine.status())]
+    for row in rows(path):
+        if row["format"] == "dicom":
+            shown += [repr(row), repr(engine.show(row["item_id"]))]
+    shown.append(engine.search("chest x-ray", k=50, where="format = 'dicom'").to_json())
+    out, err = capfd.readouterr()
+    text = "\n".join([*shown, out, err]).casefold()
+    for value in phi.values():
+        assert value.casefold() not in text, value
+
+
+def test_no_planted_identifier_lies_in_the_bytes_of_an_index(tmp_path: Path) -> None:
+    phi = Phi()
+    write_archive(tmp_path / "archive", patients=1, seed=3, phi=phi)
+    run(tmp_path / "archive", tmp_path / "i")
+    everything = b"".join(file.read_bytes() for file in (tmp_path / "i").rglob("*") if file.is_file())
+    for value in phi.values():
+        assert value.encode() not in everything, value
