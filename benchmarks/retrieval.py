@@ -142,7 +142,10 @@ def _print_tables(results: Mapping[str, Mapping[str, Mapping[str, Figure]]]) -> 
 
 
 def _cell(figure: Figure | None) -> str:
-    return f"{'-':>22}" if figure is None else f"{figure.value:6.3f} [{figure.low:.3f}, {figure.high:.3f}]".rjust(22)
+    if figure is None:
+        return f"{'-':>22}"
+    interval = "" if figure.low is None or figure.high is None else f"[{figure.low:.3f}, {figure.high:.3f}]"
+    return f"{figure.value:7.3f} {interval:14}"
 
 
 def _short(name: str) -> str:

@@ -26,7 +26,7 @@ class UntrainedEncoder(Encoder):
         torch.manual_seed(config.run.seed)
         self._towers = Towers(config, labels=0).eval()
         self._tokens = FrozenText(config).tokens
-        self.name = f"untrained {config.name}"
+        self.name = "untrained"
         self.fingerprint = ""
         self.dim = config.dim
         self.inputs = {name: modality.input for name, modality in config.modalities.items()}
@@ -39,8 +39,9 @@ class UntrainedEncoder(Encoder):
 
     @torch.inference_mode()
     def _embed(self, batch: Batch) -> Float32:
-        inputs = torch.from_numpy(batch.inputs)
-        vectors: Float32 = torch.cat([self._towers.embed(batch.modality, part) for part in inputs.split(BATCH)]).numpy()
+        starts = range(0, len(batch), BATCH)
+        chunks = [torch.from_numpy(batch.inputs[start : start + BATCH].copy()) for start in starts]  # may be read-only
+        vectors: Float32 = torch.cat([self._towers.embed(batch.modality, chunk) for chunk in chunks]).numpy()
         return vectors
 
     def guess_modality(self, image: UInt8) -> tuple[str, float]:

@@ -177,7 +177,10 @@ class Planner:
 
     def _grouped(self, inspected: Sequence[Inspected]) -> dict[str, _Group]:
         groups: dict[str, _Group] = {}
-        for found in sorted(inspected, key=lambda found: found.path):
+        # Segments of a WFDB record have headers of their own, but are read through the record's.
+        spoken_for = {digest.stat.path for found in inspected for digest in found.digests[1:]}
+        alone = [found for found in inspected if found.path not in spoken_for]
+        for found in sorted(alone, key=lambda found: found.path):
             entries = [self._entry(digest.stat, digest.digest) for digest in found.digests]
             series_key = self._pseudonyms.of(found.series)
             # Equal bytes in two places are one item with two copies.

@@ -81,8 +81,8 @@ class Figure:
     """Mean average precision over queries, with its 95% interval."""
 
     value: float
-    low: float
-    high: float
+    low: float | None  # None where all queries are of one cluster: nothing to draw an interval from
+    high: float | None
     chance: float
     queries: int
     items: int  # in the largest gallery
@@ -162,11 +162,13 @@ def summarise(scores: Iterable[QueryScore], by: Literal["modality", "source"] = 
 
 def _figure(scores: Sequence[QueryScore]) -> Figure:
     values = np.array([score.average_precision for score in scores])
-    interval = metrics.bootstrap_interval(values, groups=[score.cluster for score in scores])
+    clusters = [score.cluster for score in scores]
+    interval = metrics.bootstrap_interval(values, groups=clusters)
+    several = len(set(clusters)) > 1
     return Figure(
         value=interval.mean,
-        low=interval.low,
-        high=interval.high,
+        low=interval.low if several else None,
+        high=interval.high if several else None,
         chance=float(np.mean([score.chance for score in scores])),
         queries=len(scores),
         items=max(score.gallery for score in scores),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,11 @@ def indexed(phantoms: tuple[Path, list[Phantom]], tmp_path_factory: pytest.TempP
     path = tmp_path_factory.mktemp("index") / ".m3search"
     index(phantoms[0], path, model="fake", options=Options(workers=0))
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete bundle of random linear towers for all five modalities. Do not change it, copy it."""
+    folder = tmp_path_factory.mktemp("bundles") / "tiny"
+    runpy.run_path(str(Path(__file__).parent / "encoders" / "tiny_bundle.py"))["write_tiny_bundle"](folder)
+    return folder

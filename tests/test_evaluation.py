@@ -10,6 +10,7 @@ import pytest
 
 from m3search.encoders.base import normalise
 from m3search.evaluation import (
+    Figure,
     Label,
     LabelledItems,
     QueryScore,
@@ -80,6 +81,7 @@ def test_source_scope_keeps_sources_apart() -> None:
     scores = text_to_image(found, encode, scope="source", min_relevant=1)
     figures = summarise([score for score in scores if score.query == "effusion"], by="source")
     assert {name: figure.value for name, figure in figures.items()} == {"xray/A": 0.5, "xray/B": 1.0}
+    assert figures["xray/A"].low is None, "one query has no interval"
 
 
 def test_query_image_never_meets_itself_or_its_group() -> None:
@@ -115,6 +117,8 @@ def test_chance_is_what_random_vectors_reach() -> None:
     found = items(*rows, vectors=random.standard_normal((90, 64)))
     figure = summarise(image_to_image(found))["ct"]
     assert figure.value == pytest.approx(figure.chance, abs=0.03)
+    assert figure.low is not None
+    assert figure.high is not None
     assert figure.low < figure.chance < figure.high
     assert figure.queries == 90
 
@@ -134,7 +138,13 @@ def test_interval_is_wider_where_queries_hang_together() -> None:
         return [QueryScore(str(n), "ct", "", str(n % clusters), float(values[n % clusters]), 1, 10) for n in range(60)]
 
     apart, together = summarise(scores(60))["ct"], summarise(scores(6))["ct"]
-    assert together.high - together.low > 1.5 * (apart.high - apart.low)
+    assert _width(together) > 1.5 * _width(apart)
+
+
+def _width(figure: Figure) -> float:
+    assert figure.low is not None
+    assert figure.high is not None
+    return figure.high - figure.low
 
 
 def test_vectors_must_belong_to_the_items() -> None:

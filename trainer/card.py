@@ -15,8 +15,8 @@ WEIGHTS_LICENCE = "CC BY-NC-SA 4.0, research use only"
 
 HEAD = """# {name}
 
-One text tower and {count} towers ({modalities}) that embed into one space of {dim} dimensions, for searching archives of
-medical images and signals by words or by example. Part of m3search.
+One text tower and {count} towers ({modalities}) that embed into one space of {dim} dimensions, for
+searching archives of medical images and signals by words or by example. Part of m3search.
 
 **Not a medical device.** Not for diagnosis, triage or any decision about a patient. Ranked lists are suggestions of
 where to look; they miss findings and show false ones.
@@ -24,24 +24,24 @@ where to look; they miss findings and show false ones.
 ## Licence of the weights
 {licence}. The code is under Apache-2.0, the weights are not: some of the training items are licensed for
 non-commercial use only and under share-alike terms (see the table below), and the weights were made from them.
-Warm starts: all-MiniLM-L6-v2 (text, Apache-2.0) and EfficientNet-Lite0 trained on ImageNet (image trunks, Apache-2.0). The
-ECG tower was trained from scratch.
+Warm starts: all-MiniLM-L6-v2 (text, Apache-2.0) and EfficientNet-Lite0 trained on ImageNet (image trunks,
+Apache-2.0). The ECG tower was trained from scratch.
 
 ## Intended use
 Research on retrieval; searching one's own research archive; demonstrations; a starting point for further training.
 Input is prepared by m3search itself (`bundle.json` holds each tower's input).
 
 ## How it was trained
-{steps} steps of stage 0 (`m3search train trainer/configs/{name}.toml`), seed {seed}: soft-target contrastive loss over mixed batches
-of all modalities, sigmoid scores of label names, attraction within a modality, and a term that keeps the text tower close
-to its warm start. {share:.0%} of the groups (patients, cases) of each source were held out and never trained on.
+{steps} steps of stage 0 (`m3search train trainer/configs/{name}.toml`), seed {seed}: soft-target contrastive loss over
+mixed batches of all modalities, sigmoid scores of label names, attraction within a modality, and a term that keeps the
+text tower close to its warm start. {share:.0%} of the groups (patients, cases) were held out and never trained on.
 Weights are stored in 8 bits (matrices, pointwise convolutions) and half precision (the rest).
 """
 
 TABLE = """
 ## Held-out retrieval (mean average precision, with the stored weights)
-Text→image: the label names as queries; "all" ranks the held-out items of all modalities, "within" those of one. Image→image: within
-the modality, relevant is what shares a label. Chance in parentheses.
+Text→image: the label names as queries; "all" ranks the held-out items of all modalities, "within" those of one.
+Image→image: within the modality, relevant is what shares a label. Chance in parentheses.
 
 | modality | items | labels | text→image, all | text→image, within | image→image |
 | --- | --- | --- | --- | --- | --- |
@@ -49,10 +49,10 @@ the modality, relevant is what shares a label. Chance in parentheses.
 
 LIMITS = """
 ## Limits
-- Small public collections from few sites; nothing here is a whole hospital. Expect less on other scanners, sites, populations and
-  findings. Age, sex and ethnicity are unevenly covered or unknown.
-- Source and label are confounded in the training data (all head CT, for example, comes from one set): part of what looks like
-  recognising a finding may be recognising a source.
+- Small public collections from few sites; nothing here is a whole hospital. Expect less on other scanners, sites,
+  populations and findings. Age, sex and ethnicity are unevenly covered or unknown.
+- Source and label are confounded in the training data (all head CT, for example, comes from one set): part of what
+  looks like recognising a finding may be recognising a source.
 - Labels of the NIH X-rays were mined from reports and are noisy. Fine grades of retinopathy and rare findings are poorly separated.
 - CT is seen slice by slice in one window; small or low-contrast lesions are lost. Slides are seen as tiles.
 - English only. Negation and quantity are hardly understood.
@@ -95,7 +95,8 @@ def model_card(description: Mapping[str, Any], config: TrainConfig, figures: Map
     if description["router"]:
         accuracy = ", ".join(f"{name} {value:.3f}" for name, value in description["router"]["accuracy"].items())
         card += f"Share of held-out pictures whose modality the router names correctly: {accuracy}.\n"
-    card += "\n## Training data\n\n| modality | source | licence, as stated there | use | items |\n| --- | --- | --- | --- | --- |\n"
+    card += "\n## Training data\n\n| modality | source | licence, as stated there | use | items |\n"
+    card += "| --- | --- | --- | --- | --- |\n"
     for entry in training["sources"]:
         card += "| {modality} | {source} | {licence} | {use} | {items} |\n".format(**entry)
     if config.data.phantoms:

@@ -97,7 +97,7 @@ def join_series(rows: Sequence[Row]) -> list[Row]:
 
 
 def split(rows: Sequence[Row], share: float = VALIDATION_SHARE) -> tuple[list[Row], list[Row]]:
-    """(training, validation): `share` of each label's groups, rarest labels first, chosen by a hash of the group's name.
+    """(training, validation): `share` of each label's groups, rarest labels first, chosen by a hash of their names.
 
     Deterministic, independent of the order of rows; a group is never on both sides, also not across modalities. A label
     with at least two groups has items on both sides wherever the labels placed before it allow.

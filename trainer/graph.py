@@ -1,9 +1,9 @@
-"""Trained towers to ONNX graphs whose weights lie once, in half precision or 8 bits, in `.safetensors` files beside them.
+"""Trained towers to ONNX graphs whose weights lie once, in half precision or 8 bits, in `.safetensors` files.
 
-A safetensors file is a JSON header followed by raw little-endian tensors, and an ONNX tensor may be "external data" at an
-offset of any file: so one copy of the weights serves OpenVINO, ONNX Runtime (through the graph) and torch (by name).
-Matrices and pointwise convolutions are kept as int8 rows with one scale each; everything else that is large is float16. The
-graphs turn both into float32 before use, so every runtime computes with the same numbers.
+A safetensors file is a JSON header followed by raw little-endian tensors, and an ONNX tensor may be "external data" at
+an offset of any file beside the graph: so one copy of the weights serves OpenVINO, ONNX Runtime (through the graph) and
+torch (by name). Matrices and pointwise convolutions are kept as int8 rows with one scale each; everything else that is
+large is float16. The graphs turn both into float32 before use, so every runtime computes with the same numbers.
 """
 
 from __future__ import annotations
@@ -146,7 +146,6 @@ def share_weights(model: onnx.ModelProto, weights: Path, prefix: str = "") -> No
         weights: the safetensors file; it must end up beside the graph.
         prefix: what torch's names in the graph have before the names in the file ("tower." for the router).
     """
-    import onnx
     from onnx import TensorProto, helper
 
     places = offsets(weights)

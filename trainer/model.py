@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from m3search.encoders.towers import ImageTower, SignalTower, TextConfig, TextTower, lite0_state, text_state
-from m3search.errors import MissingExtra
+from m3search.errors import MissingExtra, TrainingError
 
 if TYPE_CHECKING:
     from m3search.trainer.config import TrainConfig
@@ -84,11 +84,11 @@ class Towers(nn.Module):
     def _freeze(self, config: TrainConfig) -> None:
         """What is general (word vectors, lower layers, first convolutions) stays as it was."""
         lower = len(config.text.layers) - config.text.trained_layers
-        for part in (self.text.words, self.text.places, self.text.norm, *self.text.layers[:lower]):
+        for part in (self.text.words, self.text.places, self.text.norm, self.text.layers[:lower]):
             part.requires_grad_(False)
         for name, m in config.modalities.items():
             if isinstance(tower := self.items[name], ImageTower):
-                for part in (tower.trunk.stem, *tower.trunk.blocks[: m.frozen_blocks]):
+                for part in (tower.trunk.stem, tower.trunk.blocks[: m.frozen_blocks]):
                     part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Towers:
@@ -110,7 +110,7 @@ class Towers(nn.Module):
 
 
 def parameter_groups(towers: Towers, config: TrainConfig) -> list[dict[str, Any]]:
-    """Learning rates: heads and towers from scratch fast, trunks slower, text slowest; no decay for biases and norms."""
+    """Heads and towers from scratch learn fast, trunks slower, text slowest; biases and norms do not decay."""
     groups: list[dict[str, Any]] = []
 
     def add(parameters: Iterable[nn.Parameter], lr: float) -> None:
@@ -149,8 +149,9 @@ class FrozenText:
         self.tokenizer.enable_truncation(config.text.max_tokens)
         self.tokenizer.enable_padding()
         if self.tokenizer.get_vocab_size() != self.tower.words.num_embeddings:
-            raise ValueError(
-                f"the tokenizer knows {self.tokenizer.get_vocab_size()} tokens, the tower {self.tower.words.num_embeddings}"
+            raise TrainingError(
+                f"the tokenizer knows {self.tokenizer.get_vocab_size()} tokens, the text tower "
+                f"{self.tower.words.num_embeddings}; reinstall the warm start: {WARM_STARTS}"
             )
         self._known: dict[str, tuple[Tensor, Tensor]] = {}  # text -> states (L, W) half precision, sentence (W,)
 

@@ -28,6 +28,7 @@ from m3search.trainer.validate import Figures, evaluate, item_vectors
 if TYPE_CHECKING:
     from m3search.types import Float32
 
+LOG_EVERY = 25  # steps
 MARGIN = 32  # pixels by which cached training images are larger than the input: room to turn and shift
 BALANCE = 0.5  # items are drawn with the power -BALANCE of their labels' frequency: 0 as they are, 1 all labels alike
 
@@ -145,7 +146,7 @@ class Sampler:
 
 
 def fit(towers: Towers, frozen: FrozenText, corpus: Corpus, config: TrainConfig, say: Say) -> Towers:
-    """The loop. Returns the average of the weights over the last steps, which retrieves better than the last weights."""
+    """The loop. Returns a moving average of the weights, which retrieves better than the last weights."""
     run = config.run
     rng, generator = np.random.default_rng(run.seed), torch.Generator().manual_seed(run.seed)
     samplers = {
@@ -160,7 +161,7 @@ def fit(towers: Towers, frozen: FrozenText, corpus: Corpus, config: TrainConfig,
     for step in range(1, run.steps + 1):
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * schedule(step, run.warmup, run.steps)
-        rows, terms = step_losses(towers, frozen, samplers, names, corpus.phrasebook, config, rng, generator)
+        terms = step_losses(towers, frozen, samplers, names, corpus.phrasebook, config, rng, generator)
         weights = asdict(config.loss)
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         optimiser.zero_grad(set_to_none=True)
@@ -168,12 +169,14 @@ def fit(towers: Towers, frozen: FrozenText, corpus: Corpus, config: TrainConfig,
         torch.nn.utils.clip_grad_norm_(towers.parameters(), 5.0)
         optimiser.step()
         follow(average, towers, run.average)
-        running.update({name: term.item() for name, term in terms.items()} | {"steps": 1, "items": len(rows)})
-        if step % run.evaluate_every == 0 or step == run.steps:
-            seconds = time.monotonic() - started
-            mean = " ".join(f"{name} {running[name] / running['steps']:.3f}" for name in terms)
-            say(f"step {step}/{run.steps}  {mean}  scale {towers.scale.item():.1f}  {seconds:.0f} s")
+        running.update({name: term.item() for name, term in terms.items()} | {"steps": 1})
+        if step % LOG_EVERY == 0 or step == run.steps:
+            spent = time.monotonic() - started
+            mean = "  ".join(f"{name} {running[name] / running['steps']:.3f}" for name in terms)
+            left = spent / step * (run.steps - step) / 60
+            say(f"step {step}/{run.steps}  {mean}  scale {towers.scale.item():.1f}  about {left:.0f} min left")
             running.clear()
+        if step % run.evaluate_every == 0 or step == run.steps:
             say(table(validate(average, frozen, corpus.validation)))
             towers.train()
     return average.eval()
@@ -206,7 +209,7 @@ def step_losses(
     config: TrainConfig,
     rng: np.random.Generator,
     generator: torch.Generator,
-) -> tuple[list[Row], dict[str, Tensor]]:
+) -> dict[str, Tensor]:
     """One mixed batch through all towers, and the terms of the loss on it."""
     rows: list[Row] = []
     embedded: list[Tensor] = []
@@ -221,7 +224,7 @@ def step_losses(
     items, texts, sentences = torch.cat(embedded), texts.float(), sentences.float()
     weights = torch.from_numpy(truths(rows, list(drawn.values())))  # (N, M)
     truth = torch.from_numpy(truths(rows, [Text(name, frozenset([name])) for name in names]))  # (N, L)
-    return rows, {
+    return {
         "contrastive": losses.soft_contrastive(items, texts[: len(drawn)], weights, towers.scale),
         "labels": losses.label_scores(items, texts[len(drawn) :], truth, towers.scale, towers.label_bias),
         "within": losses.within_modality(items, torch.from_numpy(overlap(rows)), towers.scale),

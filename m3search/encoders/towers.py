@@ -53,7 +53,7 @@ class ConvNorm(nn.Module):
         if self.pad:
             x = F.pad(x, self.pad)
         x = self.norm(self.conv(x))
-        return F.relu6(x) if self.act else cast("Tensor", x)
+        return F.relu6(x) if self.act else x
 
 
 class InvertedResidual(nn.Module):
@@ -68,7 +68,7 @@ class InvertedResidual(nn.Module):
         self.keeps_shape = stride == 1 and channels == out
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.expand(x) if self.expand is not None else x
+        y: Tensor = self.expand(x) if self.expand is not None else x
         y = self.project(self.depthwise(y))
         return x + y if self.keeps_shape else y
 

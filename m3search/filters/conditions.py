@@ -43,6 +43,7 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+LARGEST = 32767  # integer columns are int16
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +164,14 @@ def typed(column: str, value: Value) -> Value:
     kind = COLUMNS[known(column)]
     try:
         if kind == "integer":
-            if isinstance(value, datetime) or abs(number := int(value)) >= 2**63:
+            if isinstance(value, datetime) or abs(number := int(value)) > LARGEST:
                 raise ValueError
             return number
         if kind == "time":
             time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
             return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        wanted = "a whole number" if kind == "integer" else "a date or time such as 2024-05-31"
+        wanted = f"a whole number up to {LARGEST}" if kind == "integer" else "a date or time such as 2024-05-31"
         raise FilterError(f"{column} takes {wanted}, not {value!r}") from None
     if kind == "labels":
         raise FilterError(f"{column} is a list; write: {column} contains {str(value)!r}")

@@ -32,20 +32,37 @@ if TYPE_CHECKING:
 
 
 def to_sql(condition: Filter) -> str:
-    """The condition as LanceDB (DataFusion) SQL. Values appear as escaped literals only, columns from COLUMNS only."""
+    """The condition as LanceDB (DataFusion) SQL. Values appear as escaped literals only, columns from COLUMNS only.
+
+    DataFusion simplifies `a NOT IN ('x') OR a NOT IN ('y')` to true, also where `a` is null. So `not` is moved inwards
+    to single comparisons, and there says that the column is not null.
+    """
+    return _sql(condition, negated=False)
+
+
+def _sql(condition: Filter, negated: bool) -> str:
     match condition:
         case Not(operand):
-            return f"NOT ({to_sql(operand)})"
-        case AllOf(operands):
-            return " AND ".join(f"({to_sql(one)})" for one in operands) or "true"
-        case AnyOf(operands):
-            return " OR ".join(f"({to_sql(one)})" for one in operands) or "false"
-    column = f"`{known(condition.column)}`"
-    match condition:
+            return _sql(operand, not negated)
+        case AllOf(operands) | AnyOf(operands):
+            every = isinstance(condition, AllOf) != negated  # De Morgan
+            joined = (" AND " if every else " OR ").join(f"({_sql(one, negated)})" for one in operands)
+            return joined or ("true" if every else "false")
+        case OneOf(_, ()):
+            return "true" if negated else "false"
+    if not negated:
+        return _leaf_sql(condition)
+    present = f"`{known(condition.column)}` IS NOT NULL"
+    return present if isinstance(condition, IsNull) else f"{present} AND NOT ({_leaf_sql(condition)})"
+
+
+def _leaf_sql(leaf: Leaf) -> str:
+    column = f"`{known(leaf.column)}`"
+    match leaf:
         case Compare(_, symbol, value):
             return f"{column} {symbol} {_literal(value)}"
         case OneOf(_, values):
-            return f"{column} IN ({', '.join(map(_literal, values))})" if values else "false"
+            return f"{column} IN ({', '.join(map(_literal, values))})"
         case Contains("labels", value):  # no lambdas in SQL: join the labels, each between separators
             return (
                 f"contains(chr(31) || lower(array_to_string({column}, chr(31))) || chr(31), "

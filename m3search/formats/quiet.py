@@ -1,4 +1,4 @@
-"""Libraries that log and warn about damaged files: what they say may quote headers, and the failure is reported anyway."""
+"""Libraries that log and warn about damaged files: they may quote headers, and the failure is reported anyway."""
 
 from __future__ import annotations
 

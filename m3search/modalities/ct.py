@@ -16,6 +16,8 @@ from m3search.modalities.imaging import encode_thumbnail, evenly, letterbox, to_
 from m3search.types import Identity, Item, Part, Tags
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
     from m3search.formats.dicom import SlicePosition
     from m3search.types import Float32, Header, InputSpec, Source, UInt8
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 LUNG, MEDIASTINUM, BONE = (-600.0, 1500.0), (40.0, 400.0), (400.0, 1800.0)
 DEFAULT_WINDOWS = (LUNG, MEDIASTINUM, BONE)
 SAME_PLACE_MM = 0.01  # slices nearer than this are the same slice
+AIR = -1000.0  # Hounsfield units
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,16 @@ class CT:
         """Slices of one SeriesInstanceUID and orientation; localizers, which look across the slices, apart."""
         if header.format != "dicom" or not header.attributes["SeriesInstanceUID"]:
             return ""
-        orientation = "/".join(f"{cosine:.2f}" for cosine in header.attributes["ImageOrientationPatient"])
+        cosines = (round(cosine, 2) + 0.0 for cosine in header.attributes["ImageOrientationPatient"])  # never -0.00
+        orientation = "/".join(f"{cosine:.2f}" for cosine in cosines)
         kind = "localizer" if "LOCALIZER" in header.attributes["ImageType"] else "slices"
         return f"{header.attributes['SeriesInstanceUID']}/{kind}/{orientation}"
 
     def read(self, source: Source, spec: InputSpec) -> Item:
-        """At most `spec.max_parts` slices, evenly spread from feet to head; only these are decoded.
+        """At most `spec.max_parts` slices, evenly spread; only these are decoded.
+
+        They rise along the normal of the slices: from feet to head in an axial series of the usual orientation
+        (1\\0\\0\\0\\1\\0, +z is the head) and in every NIfTI volume. Locators count all slices of the item from 0.
 
         Raises:
             UnreadableFile: no slice can be read (the first one's reason), or all are constant.
@@ -116,28 +123,42 @@ def _read_series(source: Source, spec: InputSpec) -> Item:
     slices = [_Slice(one.path) for one in ordered]
     if len(slices) == 1:
         slices, by = _frames(slices[0].path, by)
-    parts: list[Part] = []
+    decoded: list[Part] = []
     steps: tuple[str, ...] = ()
     tags, identity = Tags(), Identity()
+    dataset, opened = None, None
     for index in evenly(len(slices), spec.max_parts):
+        path, frame = slices[index].path, slices[index].frame
         try:
-            dataset = dicom.read_dataset(slices[index].path)
-            units = dicom.modality_values(slices[index].path, dataset, slices[index].frame)
+            if dataset is None or opened != path:  # the frames of one file share it
+                dataset, opened = dicom.read_dataset(path), path
+            units = _without_gaps(dicom.modality_values(path, dataset, frame))
+            with dicom.translated(path):
+                decoded.append(Part(f"slice={index}", units, spacing_mm=dicom.spacing(dataset, frame)))
+                steps = (dicom.syntax_name(dataset), _rescaling(dataset))
+                tags, identity = tags_of(dataset), identity_of(dataset)
         except UnreadableFile as error:
             errors.append(error)
-            continue
-        parts.append(Part(f"slice={index}", units, spacing_mm=dicom.spacing(dataset, slices[index].frame)))
-        steps = (dicom.syntax_name(dataset), "rescaled to Hounsfield units")
-        tags, identity = tags_of(dataset), identity_of(dataset)
-    if not parts:
+    if not decoded:
         raise errors[0]
-    parts = _of_one_shape(parts)
+    parts = _of_one_shape(decoded)
+    found = {"same_place": doubles, "unreadable": len(errors), "other_shape": len(decoded) - len(parts)}
     provenance = {"pixels": list(steps), "slices": len(slices), "read": len(parts), "ordered_by": by}
-    if doubles:
-        provenance["same_place"] = doubles
-    if errors:
-        provenance["unreadable"] = len(errors)
+    provenance |= {name: count for name, count in found.items() if count}
     return Item(source, tuple(parts), tags, identity, provenance=provenance)
+
+
+def _rescaling(dataset: Dataset) -> str:
+    """How the values became Hounsfield units; enhanced CT states it per frame and must (PS3.3 C.8.15.3.10)."""
+    stated = ("RescaleIntercept", "ModalityLUTSequence", "SharedFunctionalGroupsSequence")
+    if any(keyword in dataset for keyword in stated):
+        return "rescaled to Hounsfield units"
+    return "no rescale stated: stored values taken as Hounsfield units"
+
+
+def _without_gaps(units: Float32) -> Float32:
+    """Air where a voxel is not a number: so converters mark what lies outside the scanned field."""
+    return np.nan_to_num(units, nan=AIR, posinf=AIR, neginf=AIR)
 
 
 def _frames(path: Path, by: str) -> tuple[list[_Slice], str]:
@@ -148,8 +169,9 @@ def _frames(path: Path, by: str) -> tuple[list[_Slice], str]:
     count = dicom.frame_count(dataset)
     if count == 1:
         return [_Slice(path)], by
-    normal = _normal(dicom.frame_orientation(dataset) or (1, 0, 0, 0, 1, 0))
-    positions = [dicom.frame_position(dataset, frame) for frame in range(count)]
+    with dicom.translated(path):
+        normal = _normal(dicom.frame_orientation(dataset) or (1, 0, 0, 0, 1, 0))
+        positions = [dicom.frame_position(dataset, frame) for frame in range(count)]
     if any(position is None for position in positions) or len(set(positions)) == 1:
         return [_Slice(path, frame) for frame in range(count)], "frame number: no positions"
     along = [float(np.dot(position or (), normal)) for position in positions]
@@ -162,7 +184,7 @@ def _read_volume(source: Source, spec: InputSpec) -> Item:
     volume = nifti.open_volume(source.files[0])
     spacing = volume.spacing_mm[0]
     chosen = evenly(len(volume), spec.max_parts)
-    parts = tuple(Part(f"slice={index}", volume.axial(index), spacing_mm=spacing) for index in chosen)
+    parts = tuple(Part(f"slice={index}", _without_gaps(volume.axial(index)), spacing_mm=spacing) for index in chosen)
     provenance = {
         "pixels": [*volume.steps, "scaled as the header says, taken as Hounsfield units"],
         "slices": len(volume),

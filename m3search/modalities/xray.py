@@ -45,9 +45,10 @@ class XRay:
             dataset = dicom.read_dataset(path)
             shown = dicom.displayed(path, dataset)
             pixels, steps = shown.pixels, (dicom.syntax_name(dataset), *shown.steps)
-            if (frames := dicom.frame_count(dataset)) > 1:
-                steps = (*steps, f"first of {frames} frames")
-            tags, identity, spacing_mm = tags_of(dataset), identity_of(dataset), dicom.spacing(dataset)
+            with dicom.translated(path):
+                if (frames := dicom.frame_count(dataset)) > 1:
+                    steps = (*steps, f"first of {frames} frames")
+                tags, identity, spacing_mm = tags_of(dataset), identity_of(dataset), dicom.spacing(dataset)
         else:
             from m3search.formats import raster
 

@@ -231,7 +231,8 @@ def test_truncated_file_is_reported_by_name(case: Case, source: Source, tmp_path
 
 
 def test_file_that_vanished_is_reported(case: Case, source: Source) -> None:
-    source.files[0].unlink()
+    for file in source.files:
+        file.unlink()
     with pytest.raises(UnreadableFile) as caught:
         reading.read_item(source, FAKE_INPUTS[case.modality])
     assert caught.value.reason in (Reason.VANISHED, Reason.MISSING_FILE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -212,3 +213,22 @@ def test_item_ids_depend_on_content_alone(archive: Archive, tmp_path: Path) -> N
     other.put("y/1.dcm", "s:1")
     other.run()
     assert set(other.stored) < set(archive.stored)
+
+
+def test_segments_are_read_through_their_record_alone(archive: Archive) -> None:
+    archive.put("rec_1.hea", "segment")
+    archive.put("rec.hea", "record")
+    real = archive.inspected
+
+    def with_companion(stats: Sequence[FileStat]) -> list[Inspected]:
+        found = {one.path.name: one for one in real(stats)}
+        if "rec.hea" in found:
+            digests = found["rec.hea"].digests + found["rec_1.hea"].digests
+            found["rec.hea"] = replace(found["rec.hea"], digests=digests)
+        return list(found.values())
+
+    archive.inspected = with_companion  # type: ignore[method-assign]
+    archive.run()
+    assert archive.names()["rec.hea"] == ["rec.hea", "rec_1.hea"]
+    assert "rec_1.hea" not in archive.names()
+    assert not archive.plan().work

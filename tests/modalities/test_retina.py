@@ -78,7 +78,8 @@ def test_picture_without_a_border_stays_whole(kind: str) -> None:
     ("name", "eye"),
     [
         ("Patient001_L.jpg", "L"), ("Patient001_R.jpg", "R"), ("12-OD.png", "R"), ("12_os_macula.png", "L"),
-        ("left.png", "L"), ("IMG (right).jpg", "R"), ("both_OU.jpg", "B"), ("left_right.png", ""), ("Larson_7.png", ""), ("model.png", ""),
+        ("left.png", "L"), ("IMG (right).jpg", "R"), ("both_OU.jpg", "B"), ("left_right.png", ""), ("model.png", ""),
+        ("Larson_7.png", ""),
     ],
 )  # fmt: skip
 def test_eye_by_file_name(name: str, eye: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from m3search import filters
 from m3search.errors import IndexNotFound, MissingExtra
-from m3search.stores import faiss
+from m3search.stores import faiss, segment
 from m3search.stores.lance import LanceStore
 from m3search.stores.reader import Reader
 from m3search.stores.segment import Segment, damaged_files, publish, state_of
@@ -203,6 +203,16 @@ def test_a_damaged_faiss_file_is_not_used(record, tmp_path):
     assert made is not None
     (made.path / "vectors.faiss").write_bytes(b"nonsense")
     assert Segment.open(tmp_path / "segment", made.path.name) is None
+
+
+def test_faiss_is_asked_again_until_no_tie_is_cut(tmp_path):
+    vectors = np.repeat(np.eye(DIM, dtype=np.float32), [300, 40, 60, 100], axis=0)
+    index = faiss.FlatIndex.build(vectors)
+    nearest, farther = segment._by_faiss(index, vectors[[0, 310]], 20, None)
+    assert sorted(nearest) == list(range(300))
+    assert sorted(farther) == list(range(300, 340))
+    odd = np.arange(500) % 2 == 1
+    assert sorted(segment._by_faiss(index, vectors[:1], 20, odd)[0]) == list(range(1, 300, 2))
 
 
 def test_flat_index_keeps_half_precision_exactly(tmp_path):

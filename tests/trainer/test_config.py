@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from m3search.errors import TrainingError
 from m3search.trainer.config import load_config
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from m3search.errors import TrainingError
 from m3search.trainer.data import Row, read_manifests, split
 from m3search.trainer.texts import Phrasebook, Text, overlap, truth

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from m3search.trainer import losses
 
 

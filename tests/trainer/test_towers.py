@@ -5,10 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from m3search.encoders.towers import ImageTower, SignalTower, TextConfig, TextTower, fold_norms
 from m3search.trainer.graph import pack, quantise_rows, unpack
 
-SENTENCES = ("chest X-ray of a patient with pneumonia", "heart tracing", "Colour fundus photograph of the left eye, PDR.")
+SENTENCES = (
+    "chest X-ray of a patient with pneumonia",
+    "heart tracing",
+    "Colour fundus photograph of the left eye, PDR.",
+)
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +24,9 @@ def minilm() -> Path:
 
 def test_the_text_tower_computes_what_minilm_computes(minilm: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="the reference implementation is not installed")
-    from m3search.trainer.model import warm_text_tower
     from tokenizers import Tokenizer
+
+    from m3search.trainer.model import warm_text_tower
 
     tokenizer = Tokenizer.from_file(str(minilm / "tokenizer.json"))
     tokenizer.enable_padding()

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from m3search.errors import TrainingError
 from m3search.trainer import pretrain
-from PIL import Image
 
 CONFIG = """
 name = "toy"
@@ -46,7 +47,9 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer = csv.writer(stream)
             writer.writerow(["path", "modality", "group", "text", "labels"])
             for i in range(12):
-                Image.fromarray(random.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / modality / f"{i}.png")
+                Image.fromarray(random.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(
+                    folder / modality / f"{i}.png"
+                )
                 writer.writerow([f"{i}.png", modality, f"{modality}{i}", f"It shows {labels[i % 2]}.", labels[i % 2]])
     (folder / "toy.toml").write_text(CONFIG)
     return folder
@@ -81,11 +84,12 @@ def test_the_bundle_is_whole_and_encodes(trained: Path) -> None:
 
 
 def test_the_runtime_computes_what_torch_computes_with_the_stored_weights(trained: Path) -> None:
+    from safetensors.numpy import load_file
+
     from m3search.encoders import load_encoder
     from m3search.encoders.towers import ImageTower, fold_norms
     from m3search.trainer.graph import unpack
     from m3search.types import Batch
-    from safetensors.numpy import load_file
 
     tower = fold_norms(ImageTower(16))
     missing = tower.load_state_dict(unpack(load_file(trained / "pathology.safetensors"))).missing_keys
@@ -138,7 +142,9 @@ def test_the_same_seed_draws_the_same_picture() -> None:
     from m3search.trainer.augment import IMAGE_AUGMENTATIONS, augment_images
 
     images = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    twice = [augment_images(images, 64, IMAGE_AUGMENTATIONS["pathology"], torch.Generator().manual_seed(2)) for _ in "ab"]
+    twice = [
+        augment_images(images, 64, IMAGE_AUGMENTATIONS["pathology"], torch.Generator().manual_seed(2)) for _ in "ab"
+    ]
     assert torch.equal(*twice)
     assert not torch.equal(twice[0], images)
 
