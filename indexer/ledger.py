@@ -32,7 +32,7 @@ class State(Enum):
     """What became of an item's files since it was stored."""
 
     UNCHANGED = auto()
-    DIRTY = auto()  # a file changed in size or time, or one of several is missing
+    DIRTY = auto()  # a file changed in size or time, one of several is missing, or the manifest says something else
     GONE = auto()  # no file is left
 
 
@@ -43,11 +43,12 @@ class Stored:
     item_id: str
     uri: str
     series_key: str
+    described: str  # digest of the manifest's words on it when it was read
     files: tuple[FileEntry, ...]  # in the archive of this run
     elsewhere: tuple[FileEntry, ...] = ()  # copies in other archives of the same index
 
-    def state(self, stats: Mapping[str, FileStat]) -> State:
-        """Compare with `stats`: what lies in the archive now, by uri."""
+    def state(self, stats: Mapping[str, FileStat], described: str) -> State:
+        """Compare with what lies in the archive now, by uri, and with the digest of what the manifest says now."""
         found = [stats.get(entry.path) for entry in self.files]
         if not any(found):
             return State.GONE
@@ -55,7 +56,11 @@ class Stored:
             stat is not None and (stat.size, stat.mtime_ns) == (entry.size, entry.mtime_ns)
             for stat, entry in zip(found, self.files, strict=True)
         )
-        return State.UNCHANGED if same else State.DIRTY
+        return State.UNCHANGED if same and self.is_described_by(described) else State.DIRTY
+
+    def is_described_by(self, digest: str) -> bool:
+        """Whether a manifest still says the same. Of several archives the first one's manifest counts."""
+        return bool(self.elsewhere) or digest == self.described
 
 
 OTHER_ARCHIVE = re.compile(r"@\d+/")  # begins the uris of every archive but an index's first
@@ -75,7 +80,7 @@ class Ledger:
             files = [FileEntry(**file) for file in row["files"] or ()]
             own = tuple(entry for entry in files if is_of(entry.path, prefix))
             rest = tuple(entry for entry in files if not is_of(entry.path, prefix))
-            items.append(Stored(row["item_id"], row["uri"], row["series_key"] or "", own, rest))
+            items.append(Stored(row["item_id"], row["uri"], row["series_key"] or "", row["described"] or "", own, rest))
         return cls(items)
 
     def paths(self) -> Iterable[str]:

@@ -130,8 +130,8 @@ class Run:
             else:
                 stats.append(found)
             report(Progress("scan", len(stats), 0, len(self._failures)))
-        known = compare(stats, ledger, self._archive.root, mask)
         declared = Declared(self._archive.root, self._archive.rows, self._options.modality)
+        known = compare(stats, ledger, declared, mask)
         inspected = list(self._inspected(known.to_inspect(ledger), declared, runner, report))
         plan = Planner(ledger, known, declared, mask, self._pseudonyms).plan(inspected, self._failures)
         return plan, mask

@@ -75,8 +75,9 @@ class Known:
         return [stat for uri, stat in self.stats.items() if uri not in vouched]
 
 
-def compare(stats: Iterable[FileStat], ledger: Ledger, root: Path, mask: PathMask) -> Known:
+def compare(stats: Iterable[FileStat], ledger: Ledger, declared: Declared, mask: PathMask) -> Known:
     """Which stored items still match their files. Companions outside a manifest's list are looked up on disk."""
+    root = declared.root
     now = {mask.uri(stat.path.relative_to(root)): stat for stat in stats}
     extra = dict(now)
     for uri in ledger.paths():
@@ -85,7 +86,12 @@ def compare(stats: Iterable[FileStat], ledger: Ledger, root: Path, mask: PathMas
                 extra[uri] = FileStat.of(mask.resolve(root, uri))
             except OSError:
                 continue
-    return Known(now, {item_id: item.state(extra) for item_id, item in ledger.items.items() if item.files})
+    states = {
+        item_id: item.state(extra, declared.row_of(item.files, now).digest)
+        for item_id, item in ledger.items.items()
+        if item.files
+    }
+    return Known(now, states)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +110,10 @@ class Declared:
         hint = modalities.from_folders(path.relative_to(self.root).parent)
         return Word(declared, hint, "folder") if hint else Word(declared)
 
-    def row_of(self, files: Sequence[Path]) -> Row:
-        """One row for an item of several files: the first text, every label."""
-        rows = [row for path in files if (row := self.rows.get(path))]
+    def row_of(self, files: Sequence[FileEntry], stats: Mapping[str, FileStat]) -> Row:
+        """One row for an item of several files, in their order: the first text, every label."""
+        paths = (stat.path for entry in files if (stat := stats.get(entry.path)))
+        rows = [row for path in paths if (row := self.rows.get(path))]
         if not rows:
             return Row()
         labels = dict.fromkeys(label for row in rows for label in row.labels)
@@ -205,17 +212,23 @@ class Planner:
 
     def _settle(self, group: _Group, former: set[str], plan: Plan) -> None:
         item_id = group.item_id
-        files = tuple(sorted(group.entries.values(), key=lambda entry: entry.path))
-        if stored := self._ledger.items.get(item_id):
-            here = {entry.path for entry in files}
-            others = [entry for entry in stored.files if entry.path not in here and self._is_present(entry)]
+        entries = group.entries
+        stored = self._ledger.items.get(item_id)
+        if stored:
+            others = [entry for entry in stored.files if entry.path not in entries and self._is_present(entry)]
             others.extend(stored.elsewhere)
-            uri = stored.uri if others or stored.uri in here else self._uri(tuple(group.sources))
-            plan.moved[item_id] = Moved(uri, tuple(sorted([*files, *others], key=lambda entry: entry.path)))
+            uri = stored.uri if others or stored.uri in entries else self._uri(tuple(group.sources))
+            entries = entries | {entry.path: entry for entry in others}
             plan.gone.discard(item_id)
             plan.unchanged.discard(item_id)
+        files = tuple(sorted(entries.values(), key=lambda entry: entry.path))
+        row = self._declared.row_of(files, self._known.stats)
+        if stored and stored.is_described_by(row.digest):
+            plan.moved[item_id] = Moved(uri, files)
             return
-        replaces = tuple(sorted(one for one in former - plan.moved.keys() if not self._ledger.items[one].elsewhere))
+        replaces = tuple(
+            sorted(one for one in former - {item_id} - plan.moved.keys() if not self._ledger.items[one].elsewhere)
+        )
         plan.unchanged.difference_update(replaces)
         plan.work.append(
             Work(
@@ -227,7 +240,7 @@ class Planner:
                     files=tuple(sorted(group.sources)),
                     modality_from=group.modality_from,
                 ),
-                row=self._declared.row_of(tuple(group.sources)),
+                row=row,
                 files=files,
                 series_key=group.series_key,
                 replaces=replaces,

@@ -50,6 +50,7 @@ class RowWriter:
             "parts": len(reading.locators),
             "thumbnail": reading.thumbnail,
             "provenance": json.dumps(reading.provenance),
+            "described": work.row.digest,
             "files": [entry.as_row() for entry in work.files],
             "run_id": self.run_id,
             "indexed_at": now,

@@ -7,7 +7,7 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 
 from m3search.errors import BundleError
@@ -59,7 +59,9 @@ def _version(package: str) -> str:
 
 
 def _versions() -> Iterator[Finding]:
-    yield Finding("m3search", f"{_version('m3search')} on Python {platform.python_version()}, {platform.system()}", True)
+    yield Finding(
+        "m3search", f"{_version('m3search')} on Python {platform.python_version()}, {platform.system()}", True
+    )
     for package in CORE:
         version = _version(package)
         yield Finding(package, version or "missing", bool(version), "" if version else "pip install -U m3search")
@@ -74,9 +76,9 @@ def _processor() -> Iterator[Finding]:
     known = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in words]
     advice = "" if "amx_bf16" in known or not words else "without AMX the towers run in float32"
     yield Finding("processor", f"{cores} cores; {', '.join(known) or 'no vector extensions seen'}", True, advice)
-    from m3search.encoders import runtime
+    from m3search.encoders.runtime import cpu_capabilities
 
-    yield Finding("OpenVINO", ", ".join(runtime.devices()), True)
+    yield Finding("OpenVINO runs", ", ".join(sorted(cpu_capabilities())), True)
 
 
 def _decoders() -> Iterator[Finding]:
@@ -97,13 +99,6 @@ def _training() -> Iterator[Finding]:
     version = _version("torch")
     advice = "" if version else "only training needs it: pip install 'm3search[train]'"
     yield Finding("torch", version or "missing", bool(version), advice)
-    has_pandas = util.find_spec("pandas") is not None
-    yield Finding(
-        "pandas",
-        _version("pandas") or "missing",
-        has_pandas,
-        "" if has_pandas else "Results.to_pandas needs it: pip install 'm3search[pandas]'",
-    )
 
 
 def _models() -> Iterator[Finding]:

@@ -53,7 +53,8 @@ LIMITS = """
   populations and findings. Age, sex and ethnicity are unevenly covered or unknown.
 - Source and label are confounded in the training data (all head CT, for example, comes from one set): part of what
   looks like recognising a finding may be recognising a source.
-- Labels of the NIH X-rays were mined from reports and are noisy. Fine grades of retinopathy and rare findings are poorly separated.
+- Labels of the NIH X-rays were mined from reports and are noisy. Fine grades of retinopathy and rare findings are
+  poorly separated.
 - CT is seen slice by slice in one window; small or low-contrast lesions are lost. Slides are seen as tiles.
 - English only. Negation and quantity are hardly understood.
 - Embeddings may allow guesses about a person: treat them as patient data.

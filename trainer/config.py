@@ -39,7 +39,7 @@ class ModalityConfig:
 
     batch: int  # items per step
     input: InputSpec = field(default_factory=lambda: InputSpec(kind="image"))
-    frozen_blocks: int = 5  # of an image trunk, counted from the input; the stem is frozen with them
+    frozen_blocks: int = 8  # of the 16 of an image trunk, counted from the input; the stem is frozen with them
     trunk_lr: float = 2e-4
     dropout: float = 0.1
 

@@ -84,12 +84,14 @@ class Towers(nn.Module):
     def _freeze(self, config: TrainConfig) -> None:
         """What is general (word vectors, lower layers, first convolutions) stays as it was."""
         lower = len(config.text.layers) - config.text.trained_layers
-        for part in (self.text.words, self.text.places, self.text.norm, self.text.layers[:lower]):
-            part.requires_grad_(False)
+        for name, parameter in self.text.named_parameters():
+            above = name.startswith("layers.") and int(name.split(".")[1]) >= lower
+            parameter.requires_grad_(above or name.startswith("head."))
         for name, m in config.modalities.items():
             if isinstance(tower := self.items[name], ImageTower):
-                for part in (tower.trunk.stem, tower.trunk.blocks[: m.frozen_blocks]):
-                    part.requires_grad_(False)
+                tower.trunk.frozen = m.frozen_blocks
+                tower.trunk.stem.requires_grad_(False)
+                tower.trunk.blocks[: m.frozen_blocks].requires_grad_(False)
 
     def train(self, mode: bool = True) -> Towers:
         """As usual, but image trunks keep the batch statistics they came with: the batches are small."""

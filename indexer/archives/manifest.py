@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from blake3 import blake3
+
 from m3search.errors import UsageError
 from m3search.modalities import MODALITIES
 
@@ -29,6 +31,11 @@ class Row:
     labels: tuple[str, ...] = ()
     sex: str = ""  # "F", "M", "O"
     view: str = ""
+
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits that change with any word of the row; "" where nothing is said."""
+        return "" if self == Row() else blake3(repr(self).encode()).hexdigest(16)
 
 
 def read(manifest: Path) -> Iterator[tuple[Path, Row]]:

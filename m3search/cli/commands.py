@@ -156,13 +156,13 @@ def failures(index: IndexOption = None, as_json: JsonOption = False) -> None:
 def train(
     config: Annotated[Path, typer.Argument(help="Training configuration (.toml).")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the bundle. Default: the configuration's own.")
+        Path | None, typer.Option("--out", help="Folder of the bundle. Default: runs/<name of the configuration>.")
     ] = None,
 ) -> None:
     """Train encoders and write them as a bundle."""
-    from m3search.trainer import train as run_training
+    from m3search.trainer.pretrain import train as run_training
 
-    run_training(config, out)
+    run_training(config, out or Path("runs") / config.stem, say=typer.echo)
 
 
 @app.command()

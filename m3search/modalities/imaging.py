@@ -54,8 +54,8 @@ def refuse_constant(path: Path, image: npt.NDArray[Any]) -> None:
 
 
 def evenly(count: int, most: int) -> list[int]:
-    """At most `most` of `count` indices, evenly spread from first to last; all of them where there are fewer."""
-    spread = np.linspace(0, count - 1, min(count, most)).round()
+    """At most `most` of `count` indices, evenly spread from first to last; all where there are fewer, the middle for 1."""
+    spread = np.linspace(0, count - 1, min(count, most)).round() if most > 1 else [(count - 1) // 2]
     return sorted({int(index) for index in spread})
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, overload
 
-from m3search.errors import MissingExtra
 from m3search.types import Hit
 
 if TYPE_CHECKING:
@@ -71,15 +70,9 @@ class Results(Sequence[Hit]):
         return pa.Table.from_pylist([row | {"labels": list(row["labels"])} for row in self.rows()])
 
     def to_pandas(self) -> pd.DataFrame:
-        """A DataFrame, one row per hit.
+        """A DataFrame, one row per hit."""
+        import pandas as pd
 
-        Raises:
-            MissingExtra: pandas is not installed.
-        """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingExtra("pandas is not installed: pip install 'm3search[pandas]'") from error
         return pd.DataFrame(self.rows(), columns=list(COLUMNS))
 
     def save_html(self, path: Path | str) -> Path:

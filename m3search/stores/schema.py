@@ -52,6 +52,7 @@ def items(dim: int) -> pa.Schema:
             ("parts", pa.int32()),  # how many rows the parts table has for this item; 0 or 1 where it has just one view
             ("thumbnail", pa.binary()),  # JPEG or PNG
             ("provenance", pa.string()),  # JSON: how the bytes became a vector
+            ("described", pa.string()),  # digest of what the manifest said: an edited manifest is noticed by it
             ("files", pa.list_(FILE)),  # the ledger: every file the item was read from, copies included
             ("run_id", pa.string()),
             ("indexed_at", TIMESTAMP),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from m3search.stores.lance import LanceStore
     from m3search.types import Float32
 
-LEFT_OUT = ("text_vector", "thumbnail", "provenance", "files")  # large, and not needed to search and list
+LEFT_OUT = ("text_vector", "thumbnail", "provenance", "described", "files")  # large, and not needed to search and list
 FAISS_FROM = 20_000  # items; below, a product in numpy is done before faiss is imported
 SPARE = 32  # neighbours FAISS is asked for beyond k, among which ties are settled
 

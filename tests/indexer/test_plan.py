@@ -59,10 +59,11 @@ class Archive:
         ledger = Ledger(self.stored.values())
         mask = PathMask(PSEUDONYMS, ledger.paths())
         paths = sorted(path for path in self.root.rglob("*") if path.is_file())
-        known = compare([FileStat.of(path) for path in paths], ledger, self.root, mask)
+        declared = Declared(self.root, self.rows)
+        known = compare([FileStat.of(path) for path in paths], ledger, declared, mask)
         failed = {self.root / name for name in failing}
         todo = [stat for stat in known.to_inspect(ledger) if stat.path not in failed]
-        planner = Planner(ledger, known, Declared(self.root, self.rows), mask, PSEUDONYMS)
+        planner = Planner(ledger, known, declared, mask, PSEUDONYMS)
         return planner.plan(self.inspected(todo), failed)
 
     def run(self) -> Plan:
@@ -71,11 +72,11 @@ class Archive:
         for item_id in plan.superseded:
             del self.stored[item_id]
         for item_id, moved in plan.moved.items():
-            self.stored[item_id] = Stored(item_id, moved.uri, self.stored[item_id].series_key, moved.files)
+            self.stored[item_id] = replace(self.stored[item_id], uri=moved.uri, files=moved.files)
         for work in plan.work:
             for replaced in work.replaces:
                 self.stored.pop(replaced, None)
-            self.stored[work.item_id] = Stored(work.item_id, work.uri, work.series_key, work.files)
+            self.stored[work.item_id] = Stored(work.item_id, work.uri, work.series_key, work.row.digest, work.files)
         return plan
 
     def names(self) -> dict[str, list[str]]:
@@ -232,3 +233,18 @@ def test_segments_are_read_through_their_record_alone(archive: Archive) -> None:
     assert archive.names()["rec.hea"] == ["rec.hea", "rec_1.hea"]
     assert "rec_1.hea" not in archive.names()
     assert not archive.plan().work
+
+
+def test_an_edited_manifest_reads_its_items_anew_and_no_others(archive: Archive) -> None:
+    archive.rows = {archive.root / "a.dcm": Row(text="Effusion.")}
+    archive.run()
+    assert not archive.plan().work
+    archive.rows = {
+        archive.root / "a.dcm": Row(text="No effusion."),
+        archive.root / "ct/2.dcm": Row(labels=("Nodule",)),
+    }
+    plan = archive.run()
+    assert sorted(work.uri for work in plan.work) == ["a.dcm", "ct"]
+    assert all(not work.replaces for work in plan.work)
+    assert not archive.plan().work
+    assert len(archive.stored) == 3
