@@ -82,9 +82,9 @@ def _processor() -> Iterator[Finding]:
 
 
 def _decoders() -> Iterator[Finding]:
-    from m3search.formats import dicom
+    from m3search.formats import dicom_pixels
 
-    for syntax, plugins in dicom.decoders().items():
+    for syntax, plugins in dicom_pixels.decoders().items():
         advice = "" if plugins else f"{syntax} files cannot be read: pip install -U m3search"
         yield Finding(f"DICOM {syntax}", ", ".join(plugins) or "no decoder", bool(plugins), advice)
 

@@ -25,7 +25,7 @@ class Format(Protocol):
     """What every module of FORMATS offers. Decoding functions differ: a slide is not a signal."""
 
     def sniff(self, path: Path, head: bytes) -> bool:
-        """True where content (`head`, the first MAGIC_BYTES) or, failing a magic number, the suffix claims the format."""
+        """True where content (`head`, the first MAGIC_BYTES) or, failing a magic number, the suffix claims it."""
         ...
 
     def read_header(self, path: Path) -> Header:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
-from m3search.formats import dicom
+from m3search.formats import dicom, dicom_pixels
 from m3search.formats.limits import LIMITS
 from m3search.formats.pyramid import Level, Slide, mpp_of, translated
 
@@ -127,7 +127,7 @@ def _parse_instance(path: Path, file: BinaryIO) -> _Instance | None:
         raise UnreadableFile(
             path,
             Reason.MISSING_DECODER,
-            f"no decoder for {dicom.syntax_name(dataset)} is installed: pip install -U m3search",
+            f"no decoder for {dicom_pixels.syntax_name(dataset)} is installed: pip install -U m3search",
         )
     tile = int(dataset.Columns), int(dataset.Rows)
     matrix = int(dataset.get("TotalPixelMatrixColumns", tile[0])), int(dataset.get("TotalPixelMatrixRows", tile[1]))

@@ -108,7 +108,7 @@ def order(slices: Sequence[SlicePosition]) -> tuple[list[SlicePosition], str, in
 
 
 def _read_series(source: Source, spec: InputSpec) -> Item:
-    from m3search.formats import dicom
+    from m3search.formats import dicom, dicom_pixels
 
     errors: list[UnreadableFile] = []
     positions = []
@@ -132,10 +132,10 @@ def _read_series(source: Source, spec: InputSpec) -> Item:
         try:
             if dataset is None or opened != path:  # the frames of one file share it
                 dataset, opened = dicom.read_dataset(path), path
-            units = _without_gaps(dicom.modality_values(path, dataset, frame))
+            units = _without_gaps(dicom_pixels.modality_values(path, dataset, frame))
             with dicom.translated(path):
                 decoded.append(Part(f"slice={index}", units, spacing_mm=dicom.spacing(dataset, frame)))
-                steps = (dicom.syntax_name(dataset), _rescaling(dataset))
+                steps = (dicom_pixels.syntax_name(dataset), _rescaling(dataset))
                 tags, identity = tags_of(dataset), identity_of(dataset)
         except UnreadableFile as error:
             errors.append(error)

@@ -54,7 +54,7 @@ def refuse_constant(path: Path, image: npt.NDArray[Any]) -> None:
 
 
 def evenly(count: int, most: int) -> list[int]:
-    """At most `most` of `count` indices, evenly spread from first to last; all where there are fewer, the middle for 1."""
+    """At most `most` of `count` indices, evenly spread from first to last; the middle one if `most` is 1."""
     spread = np.linspace(0, count - 1, min(count, most)).round() if most > 1 else [(count - 1) // 2]
     return sorted({int(index) for index in spread})
 

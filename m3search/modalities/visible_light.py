@@ -31,15 +31,15 @@ def read_photographs(path: Path, most: int) -> Photographs:
     Raises:
         UnreadableFile: as `formats.dicom` says.
     """
-    from m3search.formats import dicom
+    from m3search.formats import dicom, dicom_pixels
 
     dataset = dicom.read_dataset(path)
     count = dicom.frame_count(dataset)
     frames: list[tuple[str, UInt8]] = []
     steps: tuple[str, ...] = ()
     for number in evenly(count, most):
-        shown = dicom.displayed(path, dataset, number)
-        steps = (dicom.syntax_name(dataset), *shown.steps)
+        shown = dicom_pixels.displayed(path, dataset, number)
+        steps = (dicom_pixels.syntax_name(dataset), *shown.steps)
         rgb = shown.pixels if shown.pixels.ndim == 3 else np.repeat(shown.pixels[..., None], 3, axis=2)
         frames.append((f"frame={number + 1}" if count > 1 else "", rgb))
     with dicom.translated(path):

@@ -40,11 +40,11 @@ class XRay:
         tags, identity = Tags(), Identity()
         spacing_mm = 0.0
         if source.format == "dicom":
-            from m3search.formats import dicom
+            from m3search.formats import dicom, dicom_pixels
 
             dataset = dicom.read_dataset(path)
-            shown = dicom.displayed(path, dataset)
-            pixels, steps = shown.pixels, (dicom.syntax_name(dataset), *shown.steps)
+            shown = dicom_pixels.displayed(path, dataset)
+            pixels, steps = shown.pixels, (dicom_pixels.syntax_name(dataset), *shown.steps)
             with dicom.translated(path):
                 if (frames := dicom.frame_count(dataset)) > 1:
                     steps = (*steps, f"first of {frames} frames")

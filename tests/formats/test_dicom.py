@@ -13,7 +13,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from m3search.errors import Reason, UnreadableFile
-from m3search.formats import dicom
+from m3search.formats import dicom, dicom_pixels
 from m3search.formats.dicom_waveform import read_waveforms
 
 PYDICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -45,7 +45,7 @@ def saved(dataset: Dataset, path: Path) -> Path:
 def reason_of(path: Path) -> Reason:
     def show() -> None:
         dicom.read_header(path)
-        dicom.displayed(path, dicom.read_dataset(path))
+        dicom_pixels.displayed(path, dicom.read_dataset(path))
 
     with pytest.raises(UnreadableFile) as caught:
         show()
@@ -56,8 +56,8 @@ def reason_of(path: Path) -> Reason:
 RAMP = np.arange(0, 4096, 16, dtype=np.uint16).reshape(16, 16)
 
 
-def shown(dataset: Dataset) -> dicom.Displayed:
-    return dicom.displayed(Path("ramp.dcm"), dataset)
+def shown(dataset: Dataset) -> dicom_pixels.Displayed:
+    return dicom_pixels.displayed(Path("ramp.dcm"), dataset)
 
 
 def test_linear_window_is_the_standards_formula() -> None:
@@ -115,14 +115,14 @@ def test_without_a_window_percentiles_are_shown_and_said() -> None:
 def test_padding_becomes_the_smallest_value_of_the_scanned_field() -> None:
     pixels = np.full((4, 4), 100, dtype=np.int16)
     pixels[0], pixels[1] = -2000, 40
-    values = dicom.modality_values(Path("p.dcm"), radiograph(pixels, PixelPaddingValue=-2000))
+    values = dicom_pixels.modality_values(Path("p.dcm"), radiograph(pixels, PixelPaddingValue=-2000))
     assert values.min() == 40
 
 
 def test_signed_values_become_hounsfield_units() -> None:
     pixels = np.array([[-1000, 0], [100, 1000]], dtype=np.int16)
     dataset = radiograph(pixels, RescaleSlope=2, RescaleIntercept=-24, BitsStored=16, HighBit=15)
-    assert dicom.modality_values(Path("p.dcm"), dataset).tolist() == [[-2024, -24], [176, 1976]]
+    assert dicom_pixels.modality_values(Path("p.dcm"), dataset).tolist() == [[-2024, -24], [176, 1976]]
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_signed_values_become_hounsfield_units() -> None:
 )
 def test_lossless_syntaxes_decode_to_the_same_values(name: str) -> None:
     plain, packed = PYDICOM_FILES / "MR_small.dcm", PYDICOM_FILES / name
-    expected = dicom.stored(plain, dicom.read_dataset(plain))
-    assert np.array_equal(dicom.stored(packed, dicom.read_dataset(packed)), expected)
+    expected = dicom_pixels.stored(plain, dicom.read_dataset(plain))
+    assert np.array_equal(dicom_pixels.stored(packed, dicom.read_dataset(packed)), expected)
 
 
 @pytest.mark.parametrize(
@@ -143,13 +143,13 @@ def test_other_compressed_and_colour_files_are_shown(name: str) -> None:
     found = list(PYDICOM_FILES.rglob(name))
     if not found:
         pytest.skip(f"this pydicom does not ship {name}")
-    result = dicom.displayed(found[0], dicom.read_dataset(found[0]))
+    result = dicom_pixels.displayed(found[0], dicom.read_dataset(found[0]))
     assert result.pixels.dtype == np.uint8
     assert result.pixels.std() > 1
 
 
 def test_every_compressed_syntax_has_a_decoder() -> None:
-    assert all(dicom.decoders().values())
+    assert all(dicom_pixels.decoders().values())
 
 
 def test_bad_files_say_why(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_enhanced_frames_take_their_own_rescale_and_position() -> None:
         frame.PlanePositionSequence = Sequence([plane])
         frames.append(frame)
     dataset.PerFrameFunctionalGroupsSequence = Sequence(frames)
-    assert dicom.modality_values(Path("e.dcm"), dataset, 1).max() == -19
+    assert dicom_pixels.modality_values(Path("e.dcm"), dataset, 1).max() == -19
     assert dicom.frame_position(dataset, 1) == (0, 0, -20)
 
 

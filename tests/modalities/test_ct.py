@@ -15,7 +15,7 @@ from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittle
 
 from m3search import formats
 from m3search.errors import Reason, UnreadableFile
-from m3search.formats import dicom
+from m3search.formats import dicom, dicom_pixels
 from m3search.modalities.ct import AIR, BONE, CT, LUNG, MEDIASTINUM
 from m3search.types import Header, InputSpec, Item, Source
 
@@ -147,13 +147,13 @@ def test_slices_of_the_same_place_are_taken_once(tmp_path: Path) -> None:
 def test_only_the_chosen_slices_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = write_series(tmp_path, [float(height) for height in range(21)])
     decoded: list[Path] = []
-    original = dicom.stored
+    original = dicom_pixels.stored
 
     def counted(path: Path, dataset: Dataset, frame: int = 0) -> Any:
         decoded.append(path)
         return original(path, dataset, frame)
 
-    monkeypatch.setattr(dicom, "stored", counted)
+    monkeypatch.setattr(dicom_pixels, "stored", counted)
     item = read(*paths, most=5)
     assert levels(item) == [0, 5, 10, 15, 20]
     assert [part.locator for part in item.parts] == [f"slice={index}" for index in (0, 5, 10, 15, 20)]
