@@ -23,15 +23,25 @@ import numpy as np
 from benchmarks.datasets import DATASETS
 from m3search.encoders import DEFAULT_ENCODER, load_encoder
 from m3search.encoders.base import Encoder, pool_parts
-from m3search.evaluation import MIN_RELEVANT, Figure, Label, LabelledItems, image_to_image, summarise, text_to_image
+from m3search.evaluation import (
+    MIN_RELEVANT,
+    Figure,
+    Label,
+    LabelledItems,
+    Scope,
+    image_to_image,
+    summarise,
+    text_to_image,
+)
 from m3search.trainer.data import Inputs, Row, load_inputs, read_manifests, split
 from m3search.types import Batch
 
-TASKS = {
+TASKS: dict[str, tuple[str, Scope]] = {
     "text to image, gallery of all modalities": ("text", "all"),
     "text to image, gallery of one modality": ("text", "modality"),
     "text to image, gallery of one source": ("text", "source"),
     "image to image, gallery of one modality": ("image", "modality"),
+    "image to image, gallery of one modality, own case left in": ("image with its case", "modality"),
     "image to image, gallery of one source": ("image", "source"),
 }
 CONFIGURATION = Path("trainer/configs/m3bind-small.toml")  # what the untrained baseline is built from
@@ -81,7 +91,7 @@ def measure(items: LabelledItems, encoder: Encoder, min_relevant: int) -> dict[s
         if query == "text":
             scores = text_to_image(items, encoder.encode_text, scope, min_relevant)
         else:
-            scores = image_to_image(items, scope)
+            scores = image_to_image(items, scope, "group" if query == "image" else "query")
         results[task] = summarise(scores, by="source" if scope == "source" else "modality")
     return results
 

@@ -126,7 +126,7 @@ class Run:
         stats: list[FileStat] = []
         for found in self._archive.scan():
             if isinstance(found, UnreadableFile):
-                self._fail(found)
+                self._fail(found, found.path)
             else:
                 stats.append(found)
             report(Progress("scan", len(stats), 0, len(self._failures)))
@@ -140,9 +140,9 @@ class Run:
         self, stats: list[FileStat], declared: Declared, runner: LocalRunner, report: Callable[[Progress], None]
     ) -> Iterator[Inspected]:
         tasks = (Task(stat, stat.path, stat.path, declared.word(stat.path)) for stat in stats)
-        for done, (_, result) in enumerate(runner.map(inspect, tasks), start=1):
+        for done, (stat, result) in enumerate(runner.map(inspect, tasks), start=1):
             if isinstance(result, UnreadableFile):
-                self._fail(result)
+                self._fail(result, stat.path)
             elif result is not None:
                 yield result
             report(Progress("inspect", done, len(stats), len(self._failures)))
@@ -154,7 +154,7 @@ class Run:
         tasks = (Task(one, one.source.files[0], one.source.files[0]) for one in undecided)
         for one, image in runner.map(raster_image, tasks):
             if isinstance(image, UnreadableFile):
-                self._fail(image)
+                self._fail(image, one.source.files[0])
             else:
                 modality, _ = self._encoder.guess_modality(image)
                 yield replace(one, source=replace(one.source, modality=modality))
@@ -167,10 +167,10 @@ class Run:
             if spec := self._encoder.inputs.get(work.source.modality):
                 tasks.append(Task(work, work.source.files[0], work.source, spec))
             else:
-                self._fail(_no_tower(work, self._encoder.name))
+                self._fail(_no_tower(work, self._encoder.name), work.source.files[0])
         for done, (work, reading) in enumerate(runner.map(read, tasks), start=1):
             if isinstance(reading, UnreadableFile):
-                self._fail(reading)
+                self._fail(reading, work.source.files[0])
             else:
                 yield from embedder.add(work, reading)
             report(Progress("index", done, len(tasks), len(self._failures)))
@@ -189,7 +189,6 @@ class Run:
                 last.result()
 
     def _commit(self, shard: list[Embedded]) -> None:
-
         from m3search.stores import schema
 
         rows = RowWriter(self._pseudonyms, self._run_id)
@@ -203,8 +202,9 @@ class Run:
         if replaced := sorted({item_id for one in shard for item_id in one.work.replaces}):
             self._store.delete(replaced)
 
-    def _fail(self, error: UnreadableFile) -> None:
-        self._failures[error.path] = error
+    def _fail(self, error: UnreadableFile, path: Path) -> None:
+        """Remember a failure under the file it names, or under `path` where that lies outside the archive."""
+        self._failures[error.path if error.path.is_relative_to(self._archive.root) else path] = error
 
     def _record_failures(self, mask: PathMask) -> None:
         """The failures table after a run: what failed now. Files that are mended or gone leave it."""

@@ -4,7 +4,8 @@ Protocols, on embedded items whose labels are known:
 
 - text to image: each label's name is a query; items that carry the label are relevant.
 - image to image: each item is a query; items that share a label with it, or have its very text, are relevant. The
-  query itself and everything of its group (other slices of the case, the other eye) are not in its gallery.
+  query itself and everything of its group (other slices of the case, the other eye) are not in its gallery. Leaving
+  out the query alone is also offered: it flatters, since near-duplicates are found, but others report it so.
 
 A query's gallery is all items ("all"), those of one modality ("modality") or those of one modality and source
 ("source"): where source and label are confounded, only the last shows that findings and not cameras are told apart.
@@ -112,14 +113,17 @@ def text_to_image(
     return scores
 
 
-def image_to_image(items: LabelledItems, scope: Scope = "modality") -> list[QueryScore]:
-    """Every item as a query; those without a relevant item in their gallery are left out."""
+def image_to_image(
+    items: LabelledItems, scope: Scope = "modality", left_out: Literal["group", "query"] = "group"
+) -> list[QueryScore]:
+    """Every item as a query; those without a relevant item in their gallery are not asked."""
     shared = _shared(items)
     groups = np.array([item.group or f"alone {item.item_id}" for item in items.items])
+    apart = groups if left_out == "group" else np.arange(len(items))
     scores = []
     for (modality, source), own in _strata(items, by_source=scope == "source").items():
         gallery = _by_id(items, np.arange(len(items)) if scope == "all" else own)
-        exclude = groups[own][:, None] == groups[gallery][None, :]
+        exclude = apart[own][:, None] == apart[gallery][None, :]
         relevant = shared[np.ix_(own, gallery)] & ~exclude
         precision = metrics.average_precision(items.vectors[own] @ items.vectors[gallery].T, relevant, exclude)
         for place in np.flatnonzero(relevant.any(axis=1)):
