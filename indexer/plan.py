@@ -159,6 +159,10 @@ class Planner:
         """
         for found in inspected:  # all of them first: a folder named after a patient masks every file below it
             self._mask.learn(found.path.relative_to(self._declared.root), found.identifiers)
+        stats = {
+            self._mask.uri(stat.path.relative_to(self._declared.root)): stat for stat in self._known.stats.values()
+        }
+        self._known = replace(self._known, stats=stats)
         plan = Plan()
         groups = self._grouped(inspected)
         states = self._known.states

@@ -113,8 +113,10 @@ def item(row: Mapping[str, Any], as_json: bool) -> None:
         return
     table = _table("column", "value")
     for column, value in row.items():
+        if column == "described":  # a digest: nothing to read
+            continue
         if column == "provenance":
-            value = json.dumps(value, indent=1, ensure_ascii=False)
+            value = "\n".join(f"{key}: {json.dumps(what, ensure_ascii=False)}" for key, what in value.items())
         elif column == "files":
             value = "\n".join(file["path"] for file in value)
         elif isinstance(value, list):

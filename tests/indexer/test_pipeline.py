@@ -236,6 +236,8 @@ def test_no_planted_identifier_is_in_anything_written_or_shown(
     dicom = [phantom for phantom in written if phantom.format == "dicom"]
     assert dicom
     run(archive, path)
+    assert run(archive, path).indexed == 0  # masked files are recognised
+    assert all(row["text"] for row in rows(path))
     engine = Engine.open(path)
     shown = [repr(engine.failures()), repr(engine.status())]
     for row in rows(path):
