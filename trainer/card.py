@@ -34,14 +34,16 @@ Input is prepared by m3search itself (`bundle.json` holds each tower's input).
 ## How it was trained
 {steps} steps of stage 0 (`m3search train trainer/configs/{name}.toml`), seed {seed}: soft-target contrastive loss over
 mixed batches of all modalities, sigmoid scores of label names, attraction within a modality, and a term that keeps the
-text tower close to its warm start. {share:.0%} of the groups (patients, cases) were held out and never trained on.
+text tower close to its warm start.{settled}
+{share:.0%} of the groups (patients, cases) were held out and never trained on.
 Weights are stored in 8 bits (matrices, pointwise convolutions) and half precision (the rest).
 """
 
 TABLE = """
 ## Held-out retrieval (mean average precision, with the stored weights)
-Text→image: the label names as queries; "all" ranks the held-out items of all modalities, "within" those of one.
-Image→image: within the modality, relevant is what shares a label. Chance in parentheses.
+Text→image: the names of labels that at least three held-out items carry as queries; "all" ranks the held-out items of
+all modalities, "within" those of one. Image→image: within the modality, relevant is what shares a label; the query's
+own case is left out. Chance in parentheses. `python -m benchmarks.retrieval` prints these with 95% intervals.
 
 | modality | items | labels | text→image, all | text→image, within | image→image |
 | --- | --- | --- | --- | --- | --- |
@@ -84,6 +86,10 @@ def model_card(description: Mapping[str, Any], config: TrainConfig, figures: Map
         steps=training["steps"],
         seed=training["seed"],
         share=training["validation_share_of_groups"],
+        settled="".join(
+            f" Then {settings.steps} steps of the {name} tower alone, texts held still."
+            for name, settings in config.settle.items()
+        ),
     )
     card += TABLE
     for name, f in description["figures"].items():
@@ -91,8 +97,9 @@ def model_card(description: Mapping[str, Any], config: TrainConfig, figures: Map
             f"| {name} | {f['items']} | {f['labels']} | {f['text_to_image']:.3f} ({f['text_chance']:.3f}) "
             f"| {f['text_to_image_within']:.3f} | {f['image_to_image']:.3f} ({f['image_chance']:.3f}) |\n"
         )
-    mean = sum(f.text_to_image for f in figures.values()) / len(figures)
-    card += f"\nBefore rounding the weights, text→image over all modalities averaged {mean:.3f}.\n"
+    if figures:
+        mean = sum(f.text_to_image for f in figures.values()) / len(figures)
+        card += f"\nBefore rounding the weights, text→image over all modalities averaged {mean:.3f}.\n"
     if description["router"]:
         accuracy = ", ".join(f"{name} {value:.3f}" for name, value in description["router"]["accuracy"].items())
         card += f"Share of held-out pictures whose modality the router names correctly: {accuracy}.\n"

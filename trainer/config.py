@@ -71,6 +71,16 @@ class LossConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SettleConfig:
+    """How one tower learns on alone after the joint run: see settle.py."""
+
+    steps: int
+    batch: int
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
 class TrainConfig:
     """A whole configuration file."""
 
@@ -81,6 +91,7 @@ class TrainConfig:
     modalities: Mapping[str, ModalityConfig]
     text: TextTraining = TextTraining()
     loss: LossConfig = LossConfig()
+    settle: Mapping[str, SettleConfig] = field(default_factory=dict)
     folder: Path = Path()  # of the configuration file
 
     def resolve(self, path: str) -> Path:
@@ -116,6 +127,8 @@ def _check(config: TrainConfig, path: Path) -> None:
     for name, modality in config.modalities.items():
         if name not in MODALITIES:
             raise TrainingError(f"{path}: modalities.{name}: no such modality; choose from {', '.join(MODALITIES)}")
+        if name in config.settle and config.settle[name].batch < 1:
+            raise TrainingError(f"{path}: settle.{name}.batch is {config.settle[name].batch}; it must be at least 1")
         if modality.batch < 1:
             raise TrainingError(f"{path}: modalities.{name}.batch is {modality.batch}; it must be at least 1")
         if modality.input.kind == "image" and modality.input.size % 32:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from m3search.errors import TrainingError
 from m3search.trainer import losses
@@ -58,6 +58,7 @@ def train(config_path: Path, out: Path, *, say: Say = print) -> dict[str, Figure
         MissingExtra: a package with a warm start is not installed.
     """
     from m3search.trainer.export import write_bundle
+    from m3search.trainer.settle import settle
 
     config = load_config(Path(config_path))
     _settle(config)
@@ -65,7 +66,7 @@ def train(config_path: Path, out: Path, *, say: Say = print) -> dict[str, Figure
     corpus = load_corpus(config, say)
     frozen = FrozenText(config)
     towers = Towers(config, len(corpus.phrasebook.labels))
-    kept = fit(towers, frozen, corpus, config, say)
+    kept = settle(fit(towers, frozen, corpus, config, say), frozen, corpus, config, say)
     state = config.resolve(config.data.cache) / f"{config.name}.pt"
     torch.save({"towers": kept.state_dict(), "labels": corpus.phrasebook.labels}, state)
     say(f"weights before rounding: {state}")
@@ -121,9 +122,15 @@ class Sampler:
     """Draws items of one modality, rarer labels more often than they occur, synthetic patients as often as asked."""
 
     def __init__(
-        self, inputs: Inputs, config: ModalityConfig, how: ImageAugmentation | None, phantom_share: float
+        self,
+        inputs: Inputs,
+        config: ModalityConfig,
+        how: ImageAugmentation | None,
+        phantom_share: float,
+        batch: int = 0,
     ) -> None:
-        self.inputs, self.config, self.how = inputs, config, how
+        """`batch`: items per draw; 0 is the modality's share of a joint batch."""
+        self.inputs, self.config, self.how, self.batch = inputs, config, how, batch or config.batch
         counts = Counter(label for row in inputs.rows for label in row.labels or ("",))
         weight = np.array(
             [np.mean([counts[label] ** -BALANCE for label in row.labels or ("",)]) for row in inputs.rows]
@@ -135,8 +142,8 @@ class Sampler:
         self.odds = weight / weight.sum()
 
     def draw(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[list[Row], Tensor]:
-        """`config.batch` items and one augmented part of each."""
-        chosen = rng.choice(len(self.inputs), self.config.batch, p=self.odds)
+        """`batch` items and one augmented part of each."""
+        chosen = rng.choice(len(self.inputs), self.batch, p=self.odds)
         first, last = self.inputs.first[chosen], self.inputs.first[chosen + 1]
         parts = torch.from_numpy(np.array(self.inputs.parts[rng.integers(first, last)]))
         rows = [self.inputs.rows[i] for i in chosen]
@@ -183,7 +190,7 @@ def fit(towers: Towers, frozen: FrozenText, corpus: Corpus, config: TrainConfig,
 
 
 @torch.no_grad()
-def follow(average: Towers, towers: Towers, decay: float) -> None:
+def follow(average: nn.Module, towers: nn.Module, decay: float) -> None:
     """Moves the average a little towards the towers; what is not a floating-point number is copied."""
     now = towers.state_dict()
     for name, tensor in average.state_dict().items():

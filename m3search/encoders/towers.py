@@ -307,7 +307,7 @@ def text_state(published: Mapping[str, Tensor], layers: Sequence[int]) -> dict[s
 
 
 def fold_norms(network: nn.Module) -> nn.Module:
-    """Batch norms folded into the convolutions before them, in place; the network is put into evaluation mode."""
+    """Batch norms folded into the convolutions before them, in place; the network only computes from then on."""
     network.eval()
     for module in network.modules():
         for conv, norm in (("conv", "norm"), ("stem", "norm"), ("conv1", "norm1"), ("conv2", "norm2")):
@@ -315,4 +315,4 @@ def fold_norms(network: nn.Module) -> nn.Module:
             if isinstance(c, (nn.Conv1d, nn.Conv2d)) and isinstance(n, (nn.BatchNorm1d, nn.BatchNorm2d)):
                 setattr(module, conv, nn.utils.fusion.fuse_conv_bn_eval(c, n))
                 setattr(module, norm, nn.Identity())
-    return network
+    return network.requires_grad_(False)

@@ -27,6 +27,9 @@ evaluate_every = 2
 layers = [0]
 trained_layers = 1
 max_tokens = 16
+[settle.pathology]
+steps = 1
+batch = 2
 [modalities.xray]
 batch = 3
 input = { kind = "image", size = 32, max_parts = 1 }
