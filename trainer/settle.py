@@ -67,7 +67,7 @@ def _settle_one(
     learning = [parameter for parameter in tower.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(learning, lr=settings.lr, weight_decay=settings.weight_decay)
     for step in range(1, settings.steps + 1):
-        tower.train()
+        towers.train()  # not tower.train(): image trunks keep their batch statistics
         for group in optimiser.param_groups:
             group["lr"] = settings.lr * schedule(step, config.run.warmup, settings.steps)
         rows, inputs = sampler.draw(rng, generator)
@@ -84,6 +84,7 @@ def _settle_one(
                 f"{name} {step}/{settings.steps}  "
                 + "  ".join(f"{term} {value.item():.3f}" for term, value in terms.items())
             )
+    towers.eval()
     return average.eval()
 
 

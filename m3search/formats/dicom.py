@@ -9,6 +9,7 @@ import logging
 import re
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,11 +25,20 @@ if TYPE_CHECKING:
 
 
 PREAMBLE_BYTES = 128  # PS3.10 7.1
+META_BYTES = 1024  # the file meta information lies within
+DEFLATED = (
+    b"1.2.840.10008.1.2.1.99"  # transfer syntax: everything behind the meta information is compressed (PS3.5 A.5)
+)
+CHUNK = 1 << 20
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData", "PixelDataProviderURL")
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR: lists files, is none
 VALUE_REPRESENTATIONS = re.compile(rb"[A-Z]{2}")
 
 # What identifies a person, beside names: PS3.15 E.1, the attributes that a hospital writes for every examination.
-IDENTIFYING = ("PatientID", "OtherPatientIDs", "AccessionNumber", "PatientBirthDate", "PatientTelephoneNumbers")
+IDENTIFYING = (
+    "PatientID", "OtherPatientIDs", "AccessionNumber", "PatientBirthDate", "PatientTelephoneNumbers", "AdmissionID",
+    "PatientAddress", "MedicalRecordLocator",
+)  # fmt: skip
 NAMES = (
     "PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ReferringPhysicianName",
     "PerformingPhysicianName", "RequestingPhysician", "OperatorsName", "ResponsiblePerson",
@@ -52,7 +62,7 @@ def sniff(path: Path, head: bytes) -> bool:
 
     A DICOMDIR is left out: the files that it lists are met on their own.
     """
-    if path.name.upper() == "DICOMDIR":
+    if path.name.upper() == "DICOMDIR" or MEDIA_DIRECTORY.encode() in head[PREAMBLE_BYTES:META_BYTES]:
         return False
     if head[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] == b"DICM":
         return True
@@ -66,7 +76,7 @@ def read_header(path: Path) -> Header:
         UnreadableFile: not DICOM, or a header that ends early.
     """
     dataset = _parse(path, pixels=False)
-    if dataset.file_meta.get("MediaStorageSOPClassUID") == MEDIA_DIRECTORY:
+    if dataset.file_meta.get("MediaStorageSOPClassUID") == MEDIA_DIRECTORY:  # named to be read
         raise UnreadableFile(path, Reason.UNSUPPORTED, "is a DICOMDIR: the files it lists are read, not the list")
     with translated(path):
         attributes: dict[str, Any] = {
@@ -91,7 +101,7 @@ def read_dataset(path: Path) -> Dataset:
     """
     dataset = _parse(path, pixels=True)
     with translated(path):
-        if "PixelData" in dataset or "FloatPixelData" in dataset:
+        if any(keyword in dataset for keyword in PIXELS):
             _check_declared(path, dataset)
     return dataset
 
@@ -144,6 +154,8 @@ def identifiers_of(dataset: Dataset) -> tuple[str, ...]:
     for keyword in IDENTIFYING:
         for value in values_of(dataset, keyword):
             found[str(value).strip()] = None
+    for other in dataset.get("OtherPatientIDsSequence") or ():
+        found[text_of(other, "PatientID")] = None
     for keyword in NAMES:
         for value in values_of(dataset, keyword):
             words = re.split(r"[\^=\s,]+", str(value))
@@ -161,20 +173,56 @@ def _parse(path: Path, pixels: bool) -> Dataset:
 
     require_readable(path)
     with path.open("rb") as file:
-        head = file.read(PREAMBLE_BYTES + 4)
-    has_magic = head.endswith(b"DICM")
+        head = file.read(META_BYTES)
+    has_magic = head[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] == b"DICM"
     if not has_magic and not _starts_with_element(head):
         raise UnreadableFile(path, Reason.CORRUPT, "is named like a DICOM file, but its content is something else")
     with translated(path):
-        dataset = dcmread(path, force=not has_magic, stop_before_pixels=not pixels)
-        kind = dataset.file_meta.get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID")
-        if kind is None and "Rows" not in dataset:
-            raise UnreadableFile(
-                path, Reason.TRUNCATED, "ends before it says what it is; copy it again from its source"
-            )
+        if has_magic and DEFLATED in head:
+            _check_inflated(path, head)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            dataset = dcmread(path, force=not has_magic, stop_before_pixels=not pixels)
+        # pydicom keeps what it could read of a file that ends early, and warns.
+        if any("end of file" in str(warning.message).casefold() for warning in said):
+            raise UnreadableFile(path, Reason.TRUNCATED, "ends early; copy it again from its source")
+        if missing := _missing(dataset, pixels):
+            raise UnreadableFile(path, Reason.TRUNCATED, f"ends before {missing}; copy it again from its source")
         if "TransferSyntaxUID" not in dataset.file_meta:  # a file without PS3.10 header: the default of PS3.5 10.1
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     return dataset
+
+
+def _missing(dataset: Dataset, pixels: bool) -> str:
+    """What a file of its kind must hold and this one does not, or "": so a file looks that was cut between elements."""
+    from pydicom.uid import UID
+
+    kind = dataset.file_meta.get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID")
+    if kind is None and "Rows" not in dataset:
+        return "it says what it is"
+    name = UID(str(kind)).name
+    if "Image Storage" in name and "Rows" not in dataset:
+        return "its image is described"
+    if pixels and "Rows" in dataset and not any(keyword in dataset for keyword in PIXELS):
+        return "its pixels"
+    if pixels and "Waveform Storage" in name and "WaveformSequence" not in dataset:
+        return "its waveforms"
+    return ""
+
+
+def _check_inflated(path: Path, head: bytes) -> None:
+    """Refuse a deflated file that grows beyond the limit: pydicom would inflate it whole."""
+    start = PREAMBLE_BYTES + 16 + int.from_bytes(head[PREAMBLE_BYTES + 12 : PREAMBLE_BYTES + 16], "little")
+    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with path.open("rb") as file:
+        file.seek(start)  # behind the group whose length the first element states (PS3.10 7.1)
+        while chunk := file.read(CHUNK):
+            while chunk:
+                size += len(inflater.decompress(chunk, 16 * CHUNK))
+                chunk = inflater.unconsumed_tail
+                LIMITS.check_bytes(path, size)
+    if not inflater.eof:
+        raise EOFError
 
 
 def _starts_with_element(head: bytes) -> bool:
@@ -193,13 +241,16 @@ def _check_declared(path: Path, dataset: Dataset) -> None:
     sample_bytes = int(dataset.get("BitsAllocated") or 8) / 8
     declared = int(height * width * frames * int(dataset.get("SamplesPerPixel") or 1) * sample_bytes)
     LIMITS.check_bytes(path, declared // frames)  # frames are decoded one at a time
-    halved = 2 if dataset.get("PhotometricInterpretation") == "YBR_FULL_422" else 1
-    if not dataset.file_meta.TransferSyntaxUID.is_compressed and "PixelData" in dataset:
-        there = len(dataset.PixelData)
-        if there < declared // halved // (3 if halved == 2 else 1):
-            percent = 100 * there // max(declared, 1)
+    if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":
+        declared = declared * 2 // 3  # two pixels share their colours (PS3.3 C.7.6.3.1.2)
+    keyword = next(keyword for keyword in PIXELS if keyword in dataset)
+    if not dataset.file_meta.TransferSyntaxUID.is_compressed and keyword != "PixelDataProviderURL":
+        there = len(dataset[keyword].value or b"")
+        if there < declared:
             raise UnreadableFile(
-                path, Reason.TRUNCATED, f"holds {percent}% of the pixels it declares; copy it again from its source"
+                path,
+                Reason.TRUNCATED,
+                f"holds {100 * there // declared}% of the pixels it declares; copy it again from its source",
             )
 
 
@@ -248,9 +299,12 @@ def translated(path: Path) -> Iterator[None]:
         raise
     except EOFError as error:
         raise UnreadableFile(path, Reason.TRUNCATED, "ends early; copy it again from its source") from error
-    except (InvalidDicomError, BytesLengthException) as error:
+    except (InvalidDicomError, BytesLengthException, zlib.error) as error:
         raise UnreadableFile(path, Reason.CORRUPT, "is not a well-formed DICOM file") from error
-    except (ValueError, TypeError, AttributeError, LookupError, RuntimeError, OSError, struct.error) as error:
+    except (
+        ValueError, TypeError, AttributeError, LookupError, RuntimeError, ArithmeticError, AssertionError,
+        OSError, struct.error,
+    ) as error:  # fmt: skip
         raise UnreadableFile(
             path, Reason.CORRUPT, f"its header or pixels contradict themselves ({type(error).__name__}); copy it again"
         ) from error

@@ -10,6 +10,8 @@ import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.dicom import functional_group, text_of, translated, values_of
+from m3search.formats.dicom_codestream import check_frame
+from m3search.formats.dicom_decoders import decoder_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -49,24 +51,17 @@ def stored(path: Path, dataset: Dataset, frame: int = 0) -> npt.NDArray[Any]:
     """
     if "PixelData" not in dataset and "FloatPixelData" not in dataset:
         raise UnreadableFile(path, Reason.UNSUPPORTED, "holds no image: it has no pixel data")
-    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.processing import apply_color_lut
     from pydicom.pixels.utils import pixel_array
 
-    from m3search.formats import dicom_jpeg12
-
-    dicom_jpeg12.register()
-    syntax = dataset.file_meta.TransferSyntaxUID
     with translated(path):
-        if syntax.is_compressed and not get_decoder(syntax).is_available:
-            raise UnreadableFile(
-                path,
-                Reason.MISSING_DECODER,
-                f"no decoder for {syntax_name(dataset)} is installed: pip install -U m3search",
-            )
+        _check_decodable(path, dataset, frame)
         pixels: npt.NDArray[Any] = pixel_array(dataset, index=frame)
         if dataset.PhotometricInterpretation == "PALETTE COLOR":
-            pixels = _to_8_bit(apply_color_lut(pixels, dataset))
+            pixels = apply_color_lut(pixels, dataset)
+            pixels = _to_8_bit(pixels, 8 * pixels.itemsize)
+        elif pixels.ndim == 3:
+            pixels = _to_8_bit(pixels, int(dataset.BitsStored))
     return pixels
 
 
@@ -81,7 +76,12 @@ def modality_values(path: Path, dataset: Dataset, frame: int = 0) -> Float32:
     values = stored(path, dataset, frame)
     if values.ndim != 2:
         raise UnreadableFile(path, Reason.WRONG_MODALITY, "is a colour image, where grey values were expected")
-    return _modality_lut(path, dataset, values, frame)[0]
+    with translated(path):
+        grey, _ = _modality_lut(dataset, values, frame)
+        outside = _padding(dataset, values)
+        if not outside.all():
+            grey[outside] = grey[~outside].min()
+    return grey
 
 
 def displayed(path: Path, dataset: Dataset, frame: int = 0) -> Displayed:
@@ -94,14 +94,18 @@ def displayed(path: Path, dataset: Dataset, frame: int = 0) -> Displayed:
     """
     values = stored(path, dataset, frame)
     if values.ndim == 3:
-        return Displayed(_to_8_bit(values), (f"{dataset.PhotometricInterpretation} as RGB",))
-    grey, steps = _modality_lut(path, dataset, values, frame)
+        return Displayed(values, (f"{dataset.PhotometricInterpretation} as RGB",))
     with translated(path):
-        shown, step = _voi(functional_group(dataset, frame, "FrameVOILUTSequence"), grey)
+        outside = _padding(dataset, values)
+        grey, steps = _modality_lut(dataset, values, frame)
+        shown, step = _voi(functional_group(dataset, frame, "FrameVOILUTSequence"), grey, ~outside)
     steps.append(step)
     if dataset.PhotometricInterpretation == "MONOCHROME1":  # after VOI: the window is defined on the values as stored
         shown = 1 - shown
         steps.append("inverted (MONOCHROME1)")
+    if outside.any():
+        shown[outside] = 0
+        steps.append("padding shown black")
     return Displayed((shown * 255 + 0.5).astype(np.uint8), tuple(steps))
 
 
@@ -113,42 +117,75 @@ def syntax_name(dataset: Dataset) -> str:
 
 def decoders() -> dict[str, tuple[str, ...]]:
     """The installed decoders of every compressed transfer syntax that pydicom knows, by its everyday name."""
-    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
 
-    from m3search.formats import dicom_jpeg12
-
-    dicom_jpeg12.register()
-    return {name: tuple(get_decoder(uid).available_plugins) for uid, name in SYNTAXES.items()}
+    return {name: tuple(decoder_of(UID(uid)).available_plugins) for uid, name in SYNTAXES.items()}
 
 
-def _modality_lut(path: Path, dataset: Dataset, values: npt.NDArray[Any], frame: int) -> tuple[Float32, list[str]]:
+def _check_decodable(path: Path, dataset: Dataset, frame: int) -> None:
+    """Refuse a compressed frame that nothing here decodes, or that is not what the header says."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed:
+        return
+    try:
+        available = decoder_of(syntax).is_available
+    except NotImplementedError:  # a video, or a syntax younger than the installed pydicom
+        raise UnreadableFile(
+            path,
+            Reason.MISSING_DECODER,
+            f"is stored as {syntax_name(dataset)}, which nothing here decodes: convert it, as with gdcmconv --raw",
+        ) from None
+    if not available:
+        raise UnreadableFile(
+            path,
+            Reason.MISSING_DECODER,
+            f"no decoder for {syntax_name(dataset)} is installed: pip install -U m3search",
+        )
+    check_frame(path, dataset, frame)
+
+
+def _modality_lut(dataset: Dataset, values: npt.NDArray[Any], frame: int) -> tuple[Float32, list[str]]:
     from pydicom.pixels.processing import apply_modality_lut
 
-    with translated(path):
-        padding = _padding(dataset, values)
-        group = functional_group(dataset, frame, "PixelValueTransformationSequence")
-        grey = np.asarray(apply_modality_lut(values, group), dtype=np.float32)
-        if padding.any() and not padding.all():
-            grey[padding] = grey[~padding].min()
-        steps = []
-        if "ModalityLUTSequence" in group:
-            steps.append("modality LUT")
-        elif "RescaleSlope" in group:
-            steps.append(f"rescale slope={float(group.RescaleSlope):g} intercept={float(group.RescaleIntercept):g}")
+    group = functional_group(dataset, frame, "PixelValueTransformationSequence")
+    grey = np.array(apply_modality_lut(values, group), dtype=np.float32)
+    steps = []
+    if "ModalityLUTSequence" in group:
+        steps.append("modality LUT")
+    elif "RescaleSlope" in group:
+        steps.append(f"rescale slope={float(group.RescaleSlope):g} intercept={float(group.RescaleIntercept):g}")
     return grey, steps
 
 
 def _padding(dataset: Dataset, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Pixels outside the scanned field (PS3.3 C.7.5.1.1.2). Padding is stated in stored values."""
-    if "PixelPaddingValue" not in dataset:
+    """Pixels outside the scanned field (PS3.3 C.7.5.1.1.2), by their stored values; none if that were all."""
+    stated = dataset.get("PixelPaddingValue")
+    if stated is None or values.dtype.kind not in "iu":
         return np.zeros(values.shape, dtype=bool)
-    first = int(dataset.PixelPaddingValue)
-    last = int(dataset.get("PixelPaddingRangeLimit", first))
-    return (values >= min(first, last)) & (values <= max(first, last))
+    limits = [int(stated), int(dataset.get("PixelPaddingRangeLimit", stated))]
+    # Some writers state a negative padding value as unsigned: 63536 for -2000.
+    low, high = sorted(int(np.array(limit).astype(values.dtype)) for limit in limits)
+    outside: npt.NDArray[np.bool_] = (values >= low) & (values <= high)
+    return np.zeros_like(outside) if outside.all() else outside
 
 
-def _voi(group: Dataset, grey: Float32) -> tuple[Float32, str]:
-    """Grey values to [0, 1] by VOI LUT, window or, without either, percentiles (PS3.3 C.11.2)."""
+def _voi(group: Dataset, grey: Float32, inside: npt.NDArray[np.bool_]) -> tuple[Float32, str]:
+    """Grey values to [0, 1] by VOI LUT, window or, without either, percentiles of those inside (PS3.3 C.11.2).
+
+    A window in which nothing of the image can be told apart is wrong, and not used.
+    """
+    stated = _stated_voi(group, grey)
+    if stated is not None and (np.ptp(stated[0][inside]) > 0 or np.ptp(grey[inside]) == 0):
+        return stated
+    low, high = np.percentile(grey[inside], [0.5, 99.5])
+    if low == high:  # nearly all pixels are the same: show what the others are
+        low, high = grey[inside].min(), grey[inside].max()
+    shown = ((grey - low) / max(high - low, 1e-6)).clip(0, 1).astype(np.float32)
+    why = "no window stated" if stated is None else f"{stated[1]} shows nothing"
+    return shown, f"0.5 to 99.5 percentile, {why}"
+
+
+def _stated_voi(group: Dataset, grey: Float32) -> tuple[Float32, str] | None:
     if "VOILUTSequence" in group and group.VOILUTSequence[0].get("LUTData") is not None:
         from pydicom.pixels.processing import apply_voi
 
@@ -156,14 +193,13 @@ def _voi(group: Dataset, grey: Float32) -> tuple[Float32, str]:
         looked_up = apply_voi(np.rint(grey).astype(np.int32), group)
         return (looked_up.astype(np.float32) / (2 ** int(table[2]) - 1)).clip(0, 1), "VOI LUT"
     centres, widths = values_of(group, "WindowCenter"), values_of(group, "WindowWidth")
-    if centres and widths and float(widths[0]) >= 1:
-        centre, width = float(centres[0]), float(widths[0])
-        function = (text_of(group, "VOILUTFunction") or "LINEAR").upper()
-        return window(grey, centre, width, function), f"window {function} centre={centre:g} width={width:g}"
-    low, high = np.percentile(grey, [0.5, 99.5])
-    return ((grey - low) / max(high - low, 1e-6)).clip(0, 1).astype(
-        np.float32
-    ), "0.5 to 99.5 percentile, no window stated"
+    if not centres or not widths:
+        return None
+    centre, width = float(centres[0]), float(widths[0])
+    function = (text_of(group, "VOILUTFunction") or "LINEAR").upper()
+    if width <= 0 or (function == "LINEAR" and width < 1):
+        return None
+    return window(grey, centre, width, function), f"window {function} centre={centre:g} width={width:g}"
 
 
 def window(grey: Float32, centre: float, width: float, function: str = "LINEAR") -> Float32:
@@ -178,5 +214,6 @@ def window(grey: Float32, centre: float, width: float, function: str = "LINEAR")
     return clipped
 
 
-def _to_8_bit(colour: npt.NDArray[Any]) -> UInt8:
-    return colour if colour.dtype == np.uint8 else (colour >> 8 * (colour.itemsize - 1)).astype(np.uint8)
+def _to_8_bit(colour: npt.NDArray[Any], bits: int) -> UInt8:
+    """Colours of so many bits as bytes."""
+    return (colour >> max(bits - 8, 0)).astype(np.uint8)

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     from m3search.types import Float32
 
+# Linear samples by WaveformBitsAllocated and WaveformSampleInterpretation (PS3.3 C.10.9.1); little-endian (PS3.5 A).
+SAMPLES = {
+    (8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "<i2", (16, "US"): "<u2",
+    (32, "SL"): "<i4", (32, "UL"): "<u4", (64, "SV"): "<i8", (64, "UV"): "<u8",
+}  # fmt: skip
 MILLIVOLTS = {"V": 1e3, "mV": 1.0, "uV": 1e-3, "nV": 1e-6}  # UCUM codes of ChannelSensitivityUnits, to millivolts
 
 
@@ -46,28 +51,43 @@ def waveforms_of(path: Path, dataset: Dataset) -> tuple[DicomWaveform, ...]:
         sequence = dataset.get("WaveformSequence") or ()
         if not sequence:
             raise UnreadableFile(path, Reason.UNSUPPORTED, "holds no waveform")
-        return tuple(_group(path, dataset, index, group) for index, group in enumerate(sequence))
+        return tuple(_group(path, group) for group in sequence)
 
 
-def _group(path: Path, dataset: Dataset, index: int, group: Dataset) -> DicomWaveform:
+def _group(path: Path, group: Dataset) -> DicomWaveform:
     channels, samples = int(group.NumberOfWaveformChannels), int(group.NumberOfWaveformSamples)
-    declared = channels * samples * int(group.WaveformBitsAllocated) // 8
+    if (kind := (int(group.WaveformBitsAllocated), str(group.WaveformSampleInterpretation))) not in SAMPLES:
+        raise UnreadableFile(
+            path, Reason.UNSUPPORTED, "holds companded samples, as of sound; only linear ones are read"
+        )
+    stored = np.dtype(SAMPLES[kind])
+    declared = channels * samples * stored.itemsize
     LIMITS.check_bytes(path, declared * 4)
     if len(group.WaveformData) < declared:
         raise UnreadableFile(path, Reason.TRUNCATED, "holds fewer samples than it declares; copy it again")
     rate = float(group.SamplingFrequency)
     if not rate > 0:
         raise UnreadableFile(path, Reason.CORRUPT, f"declares a sampling frequency of {rate:g} Hz")
-    data = np.ascontiguousarray(dataset.waveform_array(index).T, dtype=np.float32)
+    raw = np.frombuffer(group.WaveformData, stored, channels * samples).reshape(samples, channels).T
+    data = np.empty(raw.shape, dtype=np.float32)
     definitions = group.ChannelDefinitionSequence
     units = []
-    for row, definition in zip(data, definitions, strict=True):
+    for row, values, definition in zip(data, raw, definitions, strict=True):
+        scale = _number(definition, "ChannelSensitivity", 1) * _number(
+            definition, "ChannelSensitivityCorrectionFactor", 1
+        )
+        row[:] = values * scale + _number(definition, "ChannelBaseline", 0)
         code = _code_value(definition.get("ChannelSensitivityUnitsSequence"))
         if code in MILLIVOLTS:
             row *= MILLIVOLTS[code]
         units.append("mV" if code in MILLIVOLTS else code)
     names = tuple(_meaning(definition.get("ChannelSourceSequence")) for definition in definitions)
     return DicomWaveform(names, tuple(units), rate, data, str(group.get("MultiplexGroupLabel") or ""))
+
+
+def _number(definition: Dataset, keyword: str, default: float) -> float:
+    value = definition.get(keyword)
+    return default if value is None or value == "" else float(value)
 
 
 def _code_value(sequence: Any) -> str:

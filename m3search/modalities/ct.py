@@ -26,6 +26,7 @@ LUNG, MEDIASTINUM, BONE = (-600.0, 1500.0), (40.0, 400.0), (400.0, 1800.0)
 DEFAULT_WINDOWS = (LUNG, MEDIASTINUM, BONE)
 SAME_PLACE_MM = 0.01  # slices nearer than this are the same slice
 AIR = -1000.0  # Hounsfield units
+MOST_LABELS = 64  # different values in the slices that are read; an image has hundreds
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class CT:
         return f"{header.attributes['SeriesInstanceUID']}/{kind}/{orientation}"
 
     def read(self, source: Source, spec: InputSpec) -> Item:
-        """At most `spec.max_parts` slices, evenly spread; only these are decoded.
+        """At most `spec.max_parts` slices, evenly spread; only these are decoded, unless none of them can be.
 
         They rise along the normal of the slices: from feet to head in an axial series of the usual orientation
         (1\\0\\0\\0\\1\\0, +z is the head) and in every NIfTI volume. Locators count all slices of the item from 0.
@@ -127,7 +128,10 @@ def _read_series(source: Source, spec: InputSpec) -> Item:
     steps: tuple[str, ...] = ()
     tags, identity = Tags(), Identity()
     dataset, opened = None, None
-    for index in evenly(len(slices), spec.max_parts):
+    chosen = evenly(len(slices), spec.max_parts)
+    for index in (*chosen, *(spare for spare in range(len(slices)) if spare not in chosen)):
+        if decoded and index not in chosen:  # the spare ones only until one of them can be read, if no chosen one could
+            break
         path, frame = slices[index].path, slices[index].frame
         try:
             if dataset is None or opened != path:  # the frames of one file share it
@@ -185,6 +189,12 @@ def _read_volume(source: Source, spec: InputSpec) -> Item:
     spacing = volume.spacing_mm[0]
     chosen = evenly(len(volume), spec.max_parts)
     parts = tuple(Part(f"slice={index}", _without_gaps(volume.axial(index)), spacing_mm=spacing) for index in chosen)
+    if _is_label_map(parts):
+        raise UnreadableFile(
+            volume.path,
+            Reason.UNSUPPORTED,
+            "holds few whole numbers from 0 on: a label map (segmentation), not an image",
+        )
     provenance = {
         "pixels": [*volume.steps, "scaled as the header says, taken as Hounsfield units"],
         "slices": len(volume),
@@ -192,6 +202,12 @@ def _read_volume(source: Source, spec: InputSpec) -> Item:
         "ordered_by": "affine, feet to head",
     }
     return Item(source, parts, provenance=provenance)
+
+
+def _is_label_map(parts: Sequence[Part]) -> bool:
+    """True for what lies beside many NIfTI volumes: organs numbered from 1, around them 0. Blank slices are none."""
+    values = np.unique(np.concatenate([np.unique(part.data) for part in parts]))
+    return bool(1 < len(values) <= MOST_LABELS and values[0] == 0 and (values == values.round()).all())
 
 
 def _read_picture(source: Source, spec: InputSpec) -> Item:  # noqa: ARG001

@@ -10,7 +10,13 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    DigitalXRayImageStorageForPresentation,
+    EnhancedSRStorage,
+    ExplicitVRLittleEndian,
+    TwelveLeadECGWaveformStorage,
+    generate_uid,
+)
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats import dicom, dicom_pixels
@@ -119,6 +125,54 @@ def test_padding_becomes_the_smallest_value_of_the_scanned_field() -> None:
     assert values.min() == 40
 
 
+@pytest.mark.parametrize("stated", [-2000, 63536])
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_shown_black_and_does_not_widen_the_percentiles(kind: str, stated: int) -> None:
+    """63536 is -2000 as an unsigned number: so some writers state it for signed pixels."""
+    pixels = np.tile(np.arange(100, 164, dtype=np.int16), (64, 1))
+    pixels[:20] = -2000
+    dataset = radiograph(pixels, PhotometricInterpretation=kind, BitsStored=16, HighBit=15)
+    dataset.add_new("PixelPaddingValue", "SS" if stated < 0 else "US", stated)
+    result = shown(dataset)
+    assert (result.pixels[:20] == 0).all()
+    field = result.pixels[20:].astype(int)
+    assert (field.min(), field.max()) == (0, 255)
+    assert bool(field[0, -1] > field[0, 0]) == (kind == "MONOCHROME2")
+    assert result.steps[-1] == "padding shown black"
+
+
+def test_image_of_nothing_but_padding_keeps_its_values() -> None:
+    pixels = np.full((4, 4), 7, dtype=np.uint16)
+    assert (dicom_pixels.modality_values(Path("p.dcm"), radiograph(pixels, PixelPaddingValue=7)) == 7).all()
+
+
+def test_window_that_shows_nothing_is_not_used() -> None:
+    result = shown(radiograph(RAMP, WindowCenter=30000, WindowWidth=100))
+    assert (result.pixels.min(), result.pixels.max()) == (0, 255)
+    assert "window LINEAR centre=30000 width=100 shows nothing" in result.steps[-1]
+    constant = shown(radiograph(np.full((4, 4), 5, np.uint16), WindowCenter=2048, WindowWidth=4096))
+    assert constant.steps[-1].startswith("window")  # nothing else could show more
+
+
+def test_window_narrower_than_a_grey_value_where_its_function_allows() -> None:
+    exact = shown(radiograph(RAMP, WindowCenter=2048, WindowWidth=0.5, VOILUTFunction="LINEAR_EXACT"))
+    assert set(np.unique(exact.pixels)) == {0, 128, 255}
+    assert "percentile" in shown(radiograph(RAMP, WindowCenter=2048, WindowWidth=0.5)).steps[-1]
+
+
+def test_few_bright_pixels_are_not_lost_in_the_percentiles() -> None:
+    pixels = np.full((100, 100), 10, dtype=np.uint16)
+    pixels[50, 50:55] = 200
+    assert np.ptp(shown(radiograph(pixels)).pixels) == 255
+
+
+def test_colours_of_more_than_8_bits_keep_their_brightness() -> None:
+    colours = np.array([[[4095, 2048, 0], [1024, 512, 16]]], dtype=np.uint16)
+    dataset = radiograph(np.zeros((1, 2), np.uint16), SamplesPerPixel=3, PhotometricInterpretation="RGB")
+    dataset.PlanarConfiguration, dataset.PixelData = 0, colours.tobytes()
+    assert shown(dataset).pixels.tolist() == [[[255, 128, 0], [64, 32, 1]]]
+
+
 def test_signed_values_become_hounsfield_units() -> None:
     pixels = np.array([[-1000, 0], [100, 1000]], dtype=np.int16)
     dataset = radiograph(pixels, RescaleSlope=2, RescaleIntercept=-24, BitsStored=16, HighBit=15)
@@ -181,7 +235,9 @@ def test_absurd_sizes_are_refused_before_decoding(tmp_path: Path, elements: dict
 
 def test_an_examination_without_image_is_unsupported(tmp_path: Path) -> None:
     dataset = radiograph(RAMP)
-    del dataset.PixelData
+    for keyword in ("PixelData", "Rows", "Columns"):
+        delattr(dataset, keyword)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedSRStorage
     assert reason_of(saved(dataset, tmp_path / "sr.dcm")) is Reason.UNSUPPORTED
 
 
@@ -189,14 +245,18 @@ def test_the_header_knows_what_identifies_a_person_and_does_not_print_it(tmp_pat
     dataset = radiograph(
         RAMP, PatientName="Mustermann^Erika", PatientID="4711-X", PatientBirthDate="19500131", AccessionNumber="ACC99"
     )
+    other = Dataset()
+    other.PatientID = "OTHER-ID-9"
+    dataset.OtherPatientIDsSequence = [other]
     header = dicom.read_header(saved(dataset, tmp_path / "a.dcm"))
-    assert {"Mustermann", "Erika", "4711-X", "19500131", "1950-01-31", "ACC99"} <= set(header.identifiers)
+    assert {"OTHER-ID-9", "Mustermann", "Erika", "4711-X", "19500131", "1950-01-31", "ACC99"} <= set(header.identifiers)
     assert "Mustermann" not in repr(header)
 
 
 def test_a_dicomdir_is_no_image() -> None:
     path = PYDICOM_FILES / "dicomdirtests" / "DICOMDIR"
     assert not dicom.sniff(path, path.read_bytes()[:4096])
+    assert not dicom.sniff(Path("index.dcm"), path.read_bytes()[:4096])  # whatever its name
 
 
 def test_a_file_without_preamble_is_dicom() -> None:
@@ -229,6 +289,53 @@ def test_waveforms_come_in_millivolts_with_their_names() -> None:
     assert set(rhythm.units) == {"mV"}
     assert 0.1 < np.abs(rhythm.data).max() < 10
     assert "I" in rhythm.names[0]
+
+
+def ecg(samples: np.ndarray, **group_elements: Any) -> Dataset:
+    """One group of two channels, samples (T, 2); the second channel states its scale in millivolts, and a baseline."""
+    channels = []
+    for unit, sensitivity, correction, baseline in (("uV", 2, None, None), ("mV", 0.5, 3, 10)):
+        code, channel = Dataset(), Dataset()
+        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = unit, "UCUM", unit
+        channel.ChannelSensitivity, channel.ChannelSensitivityUnitsSequence = sensitivity, [code]
+        channel.ChannelSensitivityCorrectionFactor, channel.ChannelBaseline = correction, baseline
+        channels.append(channel)
+    group = Dataset()
+    group.NumberOfWaveformChannels, group.NumberOfWaveformSamples, group.SamplingFrequency = 2, len(samples), 500
+    group.WaveformBitsAllocated, group.WaveformSampleInterpretation = 16, "SS"
+    group.ChannelDefinitionSequence = channels
+    group.add_new("WaveformData", "OW", samples.astype("<i2").tobytes())
+    for keyword, value in group_elements.items():
+        setattr(group, keyword, value)
+    dataset = radiograph(RAMP, Modality="ECG", WaveformSequence=[group])
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = TwelveLeadECGWaveformStorage
+    for keyword in ("PixelData", "Rows", "Columns"):
+        delattr(dataset, keyword)
+    return dataset
+
+
+def test_samples_are_scaled_and_empty_elements_mean_their_defaults(tmp_path: Path) -> None:
+    samples = np.array([[-1000, 4], [32767, -2]])
+    (group,) = read_waveforms(saved(ecg(samples), tmp_path / "a.dcm"))
+    np.testing.assert_allclose(group.data, [[-2.0, 65.534], [4 * 1.5 + 10, -2 * 1.5 + 10]], rtol=1e-6)
+    assert (group.units, group.rate_hz) == (("mV", "mV"), 500)
+
+
+@pytest.mark.parametrize(
+    ("elements", "expected"),
+    [
+        ({"NumberOfWaveformSamples": 90}, Reason.TRUNCATED),
+        ({"NumberOfWaveformSamples": 2**31}, Reason.TOO_LARGE),
+        ({"WaveformBitsAllocated": 8, "WaveformSampleInterpretation": "MB"}, Reason.UNSUPPORTED),
+        ({"SamplingFrequency": 0}, Reason.CORRUPT),
+        ({"NumberOfWaveformChannels": 1}, Reason.CORRUPT),
+    ],
+)
+def test_bad_waveforms_say_why(tmp_path: Path, elements: dict[str, Any], expected: Reason) -> None:
+    path = saved(ecg(np.zeros((8, 2)), **elements), tmp_path / "a.dcm")
+    with pytest.raises(UnreadableFile) as caught:
+        read_waveforms(path)
+    assert caught.value.reason is expected
 
 
 def test_an_image_holds_no_waveform() -> None:

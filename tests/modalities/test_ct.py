@@ -169,6 +169,22 @@ def test_one_damaged_slice_is_skipped_and_recorded(tmp_path: Path) -> None:
     assert item.provenance["unreadable"] == 1
 
 
+def test_another_slice_is_read_where_all_chosen_are_damaged(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, [0, 3, 6])
+    paths[1].write_bytes(paths[1].read_bytes()[:-200])
+    item = read(*paths, most=1)  # the middle one
+    assert levels(item) == [0]
+    assert item.parts[0].locator == "slice=0"
+    assert (item.provenance["read"], item.provenance["unreadable"]) == (1, 1)
+
+
+def test_label_map_is_no_image(tmp_path: Path) -> None:
+    labels = np.zeros((16, 16, 8), np.uint8)
+    labels[2:9, 3:9, 2:7], labels[9:12, 3:9, 2:7] = 1, 52
+    nibabel.Nifti1Image(labels, np.eye(4)).to_filename(tmp_path / "organs.nii.gz")
+    assert reason_of(tmp_path / "organs.nii.gz") is Reason.UNSUPPORTED
+
+
 def test_series_of_damaged_slices_is_refused(tmp_path: Path) -> None:
     paths = write_series(tmp_path, [0, 3])
     for path in paths:

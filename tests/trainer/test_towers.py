@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,20 @@ def minilm() -> Path:
     return Path(package.MODEL_DIR)
 
 
+@cache
+def declare_torchvision_operators() -> torch.library.Library:
+    """transformers imports torchvision, whose CUDA build refuses to load beside a CPU-only torch unless these exist.
+
+    The library is returned to be kept: the declarations go when it goes.
+    """
+    operators = torch.library.Library("torchvision", "FRAGMENT")
+    operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return operators
+
+
 def test_the_text_tower_computes_what_minilm_computes(minilm: Path) -> None:
+    declare_torchvision_operators()
     transformers = pytest.importorskip("transformers", reason="the reference implementation is not installed")
     from tokenizers import Tokenizer
 

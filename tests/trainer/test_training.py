@@ -49,7 +49,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with (folder / modality / "manifest.csv").open("w", newline="") as stream:
             writer = csv.writer(stream)
             writer.writerow(["path", "modality", "group", "text", "labels"])
-            for i in range(12):
+            for i in range(40):
                 Image.fromarray(random.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(
                     folder / modality / f"{i}.png"
                 )

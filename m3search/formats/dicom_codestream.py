@@ -1,0 +1,85 @@
+"""Compressed DICOM frames before they are decoded: whether they are whole, and as large as the header says.
+
+Decoders believe the compressed stream. One that declares another size than Rows and Columns would be decoded to what it
+declares (a decompression bomb), or be cut to size and show something else.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from m3search.errors import Reason, UnreadableFile
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+JPEG_START = b"\xff\xd8"
+JPEG_END = b"\xff\xd9"
+JPEG_LS = {"1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"}
+# Frame headers, which hold the size: SOF0 to SOF15 (ITU-T T.81 B.2.2; C4, C8 and CC are others), SOF55 (T.87 C.2.2).
+FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})  # markers that stand alone
+CODESTREAM_2000 = re.compile(rb"\xff\x4f\xff\x51.{4}(.{4})(.{4})(.{4})(.{4})", re.DOTALL)  # T.800 A.5.1: SOC, SIZ
+WRAPPED_WITHIN = (
+    4096  # a JPEG 2000 codestream begins here at the latest: some writers keep the boxes of a .jp2 around it
+)
+PADDING = 64  # what may follow the end marker
+
+
+def check_frame(path: Path, dataset: Dataset, frame: int) -> None:
+    """Refuse a compressed frame that is cut short, or whose size is not that of the header.
+
+    Raises:
+        UnreadableFile: TRUNCATED or CORRUPT.
+        ValueError: there is no such frame.
+    """
+    stream = _frame(dataset, frame)
+    if dataset.file_meta.TransferSyntaxUID in JPEG_LS and JPEG_END not in stream[-PADDING:]:
+        # CharLS, which all JPEG-LS decoders share, takes 20 s to notice that 4 KB end early.
+        raise UnreadableFile(path, Reason.TRUNCATED, "its compressed pixels end early; copy it again from its source")
+    declared, found = (int(dataset.Rows), int(dataset.Columns)), frame_size(stream)
+    if found not in (None, declared):
+        raise UnreadableFile(
+            path,
+            Reason.CORRUPT,
+            "its compressed pixels have another size than its header states; export it again from its source",
+        )
+
+
+def frame_size(stream: bytes) -> tuple[int, int] | None:
+    """Rows and columns that a JPEG, JPEG-LS or JPEG 2000 stream declares; None where it is another or does not say."""
+    if stream.startswith(JPEG_START):
+        return _jpeg_size(stream)
+    if found := CODESTREAM_2000.search(stream, 0, WRAPPED_WITHIN):
+        right, bottom, left, top = (int.from_bytes(value, "big") for value in found.groups())
+        return bottom - top, right - left
+    return None
+
+
+def _jpeg_size(stream: bytes) -> tuple[int, int] | None:
+    at = len(JPEG_START)
+    while at + 9 <= len(stream) and stream[at] == 0xFF:
+        marker = stream[at + 1]
+        if marker == 0xFF or marker in WITHOUT_LENGTH:  # a fill byte, or nothing to skip
+            at += 1 if marker == 0xFF else 2
+        elif marker in FRAME_HEADERS:  # length, precision, lines, samples per line
+            lines, samples = (
+                int.from_bytes(stream[at + 5 : at + 7], "big"),
+                int.from_bytes(stream[at + 7 : at + 9], "big"),
+            )
+            return (lines, samples) if lines and samples else None  # 0: stated later, by a DNL marker
+        else:
+            at += 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+    return None
+
+
+def _frame(dataset: Dataset, frame: int) -> bytes:
+    from pydicom.encaps import get_frame
+
+    offsets = None
+    if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
+        offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+    count = int(dataset.get("NumberOfFrames") or 1)
+    return get_frame(dataset.PixelData, frame, extended_offsets=offsets, number_of_frames=count)
