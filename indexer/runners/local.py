@@ -117,7 +117,9 @@ def _guarded(call: Callable[..., R], path: Path, arguments: tuple[Any, ...]) -> 
         return call(*arguments)
     except UnreadableFile as error:
         return error
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of a decoder written in Rust is no Exception
         return unreadable(path, error)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats import dicom, dicom_pixels
+from m3search.formats.dicom_decoders import decoder_of
 from m3search.formats.limits import LIMITS
 from m3search.formats.pyramid import Level, Slide, mpp_of, translated
 
@@ -114,7 +115,6 @@ def _open_instance(path: Path) -> _Instance | None:
 
 def _parse_instance(path: Path, file: BinaryIO) -> _Instance | None:
     from pydicom import dcmread
-    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.utils import as_pixel_options
     from pydicom.uid import ImplicitVRLittleEndian
 
@@ -123,7 +123,7 @@ def _parse_instance(path: Path, file: BinaryIO) -> _Instance | None:
     if flavour & SHOWS_THE_GLASS or dataset.get("SpecimenLabelInImage") == "YES":
         return None
     syntax = dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
-    if syntax.is_compressed and not get_decoder(syntax).is_available:
+    if syntax.is_compressed and not decoder_of(syntax).is_available:
         raise UnreadableFile(
             path,
             Reason.MISSING_DECODER,
@@ -157,9 +157,7 @@ def _parse_instance(path: Path, file: BinaryIO) -> _Instance | None:
 
 def _decode_frame(instance: _Instance, number: int) -> npt.NDArray[Any]:
     """(Rows, Columns) or (Rows, Columns, 3) as stored, colours as RGB."""
-    from pydicom.pixels.decoders.base import get_decoder
-
-    decoder = get_decoder(instance.options["transfer_syntax_uid"])
+    decoder = decoder_of(instance.options["transfer_syntax_uid"])
     instance.file.seek(instance.pixels_at)
     frame, _ = decoder.as_array(instance.file, index=number, **instance.options)
     return frame

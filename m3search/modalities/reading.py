@@ -165,7 +165,7 @@ def raster_image(path: Path) -> UInt8:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 
-def unreadable(path: Path, error: Exception) -> UnreadableFile:
+def unreadable(path: Path, error: BaseException) -> UnreadableFile:
     """An exception that no reader expected, as a failure of one file; its text may quote a header and is left out."""
     if isinstance(error, PermissionError):
         return UnreadableFile(path, Reason.PERMISSION, "not permitted to read it; check its owner and mode")
