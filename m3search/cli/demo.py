@@ -44,10 +44,10 @@ def run_demo(out: Path, patients: int) -> None:
         printing.results(pages[-1], "table", None)
 
     console.rule("4. search by file, in its own modality and across")
-    for modality, across in (("xray", None), ("ecg", ["ecg", "xray"])):
+    for modality, across in (("xray", "xray"), ("ecg", "ecg,xray")):
         file = archive / next(phantom.path for phantom in phantoms if phantom.modality == modality)
-        console.print(f"\n[bold]m3search query --image {file} -k 3[/]", soft_wrap=True)
-        pages.append(engine.search(image=file, k=3, modality=across))
+        console.print(f"\n[bold]m3search query --image {file} --modality {across} -k 4[/]", soft_wrap=True)
+        pages.append(engine.search(image=file, k=4, modality=across.split(",")))
         printing.results(pages[-1], "table", None)
 
     sheet = out / "sheet.html"
