@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from m3search.stores.folder import IndexFolder
     from m3search.stores.lance import LanceStore
 
-SHARD_SECONDS = 5.0  # after which an open shard is committed, so that a kill never costs much
+SHARD_SECONDS = 2.0  # after which an open shard is committed, so that a kill never costs much
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,9 +46,11 @@ def test_prints_every_task_with_intervals_and_chance(data: Path, tmp_path: Path)
         check=True,
     )
     tasks = json.loads(run.stdout)["encoders"]["fake"]
-    assert len(tasks) == 5
+    assert len(tasks) == 6
     image = tasks["image to image, gallery of one modality"]
     assert set(image) == {"retina", "pathology"}
+    easier = tasks["image to image, gallery of one modality, own case left in"]
+    assert easier["retina"]["items"] >= image["retina"]["items"]
     for figure in image.values():
         assert figure["low"] <= figure["value"] <= figure["high"]
         assert 0.3 < figure["chance"] < 0.7
