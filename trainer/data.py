@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from m3search import formats, modalities
+from m3search.encoders.bundle import PREPROCESSING
 from m3search.errors import TrainingError, UnreadableFile
 from m3search.types import InputSpec, Source
 
@@ -159,7 +160,7 @@ def decode(row: Row, spec: InputSpec) -> npt.NDArray[Any] | str:
 def load_inputs(
     rows: Sequence[Row], spec: InputSpec, cache: Path, workers: int = 2, say: Callable[[str], None] = print
 ) -> Inputs:
-    """Inputs of rows of one modality, decoded once and kept in `cache`; a changed file or spec is decoded anew.
+    """Inputs of rows of one modality, decoded once and kept in `cache`; a changed file, spec or reader is decoded anew.
 
     Raises:
         TrainingError: not one row could be read.
@@ -167,7 +168,8 @@ def load_inputs(
     stamps = [
         (str(row.path), row.path.stat().st_size, row.path.stat().st_mtime_ns) for row in rows if row.path.exists()
     ]
-    key = hashlib.blake2b(json.dumps([CACHE_VERSION, asdict(spec), stamps]).encode(), digest_size=12).hexdigest()
+    content = json.dumps([CACHE_VERSION, PREPROCESSING, asdict(spec), stamps])
+    key = hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
     array, index = cache / f"{rows[0].modality}-{key}.npy", cache / f"{rows[0].modality}-{key}.json"
     if not index.exists():
         cache.mkdir(parents=True, exist_ok=True)
