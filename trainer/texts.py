@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m3search.trainer.prompts import TEMPLATES, names_for, words_for
+from m3search.vocabulary import TEMPLATES, names_for, words_for
 
 if TYPE_CHECKING:
     from m3search.trainer.data import Row
