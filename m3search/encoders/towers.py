@@ -91,10 +91,9 @@ class Lite0(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.frozen and self.training_somewhere():
-            # What does not learn needs no gradient, and then bfloat16 is twice as fast.
-            with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16):
+            with torch.no_grad():
                 x = self.blocks[: self.frozen](self.stem(x))
-            x = self.blocks[self.frozen :](x.float())
+            x = self.blocks[self.frozen :](x)
         else:
             x = self.blocks(self.stem(x))
         return cast("Tensor", self.head(x).mean((2, 3)))  # the mean of (B, 1280, S / 32, S / 32)
@@ -208,10 +207,14 @@ class SignalTower(nn.Module):
         log_amplitude = spread.log().clamp(-5.0, 3.0) * torch.ones_like(x[:, :1])
         return torch.cat([x, present, log_amplitude], 1)
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def features(self, inputs: Tensor) -> Tensor:
+        """(B, F): what the head sees."""
         x = F.relu(self.norm(self.stem(self.channels(inputs))))
         x = self.blocks(x)  # (B, C, T / 32)
-        return cast("Tensor", self.head(torch.cat([x.mean(2), x.amax(2)], 1)))
+        return torch.cat([x.mean(2), x.amax(2)], 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return cast("Tensor", self.head(self.features(inputs)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +235,9 @@ class TextLayer(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.query = nn.Linear(config.width, config.width)  # apart, since LoRA adapts query and value but not key
+        self.key = nn.Linear(config.width, config.width)
+        self.value = nn.Linear(config.width, config.width)
         self.out = nn.Linear(config.width, config.width)
         self.norm1 = nn.LayerNorm(config.width, eps=1e-12)
         self.up = nn.Linear(config.width, config.feed_forward)
@@ -242,9 +247,10 @@ class TextLayer(nn.Module):
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """x (B, L, W); bias (B, 1, 1, L), very negative on padding."""
         length, width = x.shape[1], x.shape[2]
-        qkv = self.qkv(x).view(-1, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        scores = qkv[0] @ qkv[1].transpose(2, 3) * (width // self.heads) ** -0.5  # (B, H, L, L)
-        mixed = (scores + bias).softmax(3) @ qkv[2]
+        shape = (-1, length, self.heads, width // self.heads)
+        query, key, value = (part(x).view(shape).transpose(1, 2) for part in (self.query, self.key, self.value))
+        scores = query @ key.transpose(2, 3) * (width // self.heads) ** -0.5  # (B, H, L, L)
+        mixed = (scores + bias).softmax(3) @ value
         x = self.norm1(x + self.out(mixed.transpose(1, 2).reshape(-1, length, width)))
         return cast("Tensor", self.norm2(x + self.down(F.gelu(self.up(x)))))
 
@@ -266,7 +272,8 @@ class TextTower(nn.Module):
         places = torch.arange(input_ids.shape[1], device=input_ids.device)
         return cast("Tensor", self.norm(self.words(input_ids) + self.places(places)))
 
-    def pool(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+    @staticmethod
+    def pool(x: Tensor, attention_mask: Tensor) -> Tensor:
         """Mean over the tokens that are not padding: (B, W)."""
         mask = attention_mask[:, :, None].to(x.dtype)
         return (x * mask).sum(1) / mask.sum(1).clamp(min=1.0)
@@ -293,14 +300,13 @@ def text_state(published: Mapping[str, Tensor], layers: Sequence[int]) -> dict[s
         "norm.bias": published["embeddings.LayerNorm.bias"],
     }
     parts = {
+        "query": "attention.self.query", "key": "attention.self.key", "value": "attention.self.value",
         "out": "attention.output.dense", "norm1": "attention.output.LayerNorm", "up": "intermediate.dense",
         "down": "output.dense", "norm2": "output.LayerNorm",
     }  # fmt: skip
     for new, old in enumerate(layers):
         source, target = f"encoder.layer.{old}", f"layers.{new}"
         for leaf in ("weight", "bias"):
-            qkv = [published[f"{source}.attention.self.{name}.{leaf}"] for name in ("query", "key", "value")]
-            renamed[f"{target}.qkv.{leaf}"] = torch.cat(qkv)
             for ours, theirs in parts.items():
                 renamed[f"{target}.{ours}.{leaf}"] = published[f"{source}.{theirs}.{leaf}"]
     return renamed
