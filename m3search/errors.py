@@ -10,7 +10,8 @@ M3SearchError
 │   └── IndexLocked
 ├── BundleError         a model bundle is missing, broken or of the wrong kind
 ├── MissingExtra        an optional package is not installed
-└── TrainingError       a training configuration or its data is wrong
+├── DataError           labelled data is wrong: a manifest, a file of queries or judgements
+└── TrainingError       a training configuration is wrong, or its data does not serve it
 
 Messages name the item, the place and the remedy; they never hold patient data.
 """
@@ -89,5 +90,9 @@ class MissingExtra(M3SearchError):
     """An optional package is needed. The message holds the pip command that installs it."""
 
 
+class DataError(M3SearchError):
+    """Labelled data is wrong: a manifest without a needed column, judgements of items that are not there."""
+
+
 class TrainingError(M3SearchError):
-    """A training configuration or its data is wrong."""
+    """A training configuration is wrong, or its data does not serve it."""

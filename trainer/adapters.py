@@ -1,7 +1,8 @@
-"""LoRA (Hu et al., arXiv 2106.09685) on specialists, by peft: low-rank changes beside frozen weights, merged afterwards.
+"""LoRA (Hu et al., arXiv 2106.09685) on specialists, by peft: low-rank changes beside frozen weights.
 
-Text encoders get it on query and value, as M3Bind does it. Convolutional towers have neither; what mixes channels there
-is adapted: pointwise convolutions of an image trunk's learning blocks, all convolutions of a signal tower.
+They are merged into the weights afterwards. Text encoders get it on query and value, as M3Bind does it. Convolutional
+towers have neither; what mixes channels there is adapted: pointwise convolutions of an image trunk's learning blocks,
+all convolutions of a signal tower.
 """
 
 from __future__ import annotations

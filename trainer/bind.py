@@ -83,7 +83,7 @@ class Bind(Stage):
         with autocast(run, self.device):
             items = parallel.embed(specialist.tower, inputs.to(self.device), run.chunk).float()
             texts = embed_texts(specialist.text, self.frozen, [*sentences.words, *book.labels, *drawn])
-        own, names, centres = texts.embeddings.float().split([len(sentences.words), len(book.labels), len(drawn)])
+        own, names, centres = texts.parts(len(sentences.words), len(book.labels), len(drawn))
         batch = objective.Batch(rows, items, sentences, own, names, book.labels)
         return centres, objective.terms(batch, self.config.loss, specialist.scale, specialist.label_bias)
 
@@ -105,7 +105,7 @@ def bound(module: nn.Module) -> dict[str, Specialist]:
 
 @torch.no_grad()
 def disagreement(specialists: Mapping[str, Specialist], frozen: FrozenText, texts: Sequence[str]) -> float:
-    """Mean, over pairs of encoders and `WATCHED` of the texts, of the squared distance of unit embeddings, in [0, 4]."""
+    """Mean squared distance, in [0, 4], of two encoders' unit embeddings of a text: all pairs, `WATCHED` texts."""
     watched = list(texts)[:: max(1, len(texts) // WATCHED)][:WATCHED]
     vectors = {
         name: torch.from_numpy(text_vectors(specialist.text, frozen, watched))

@@ -27,7 +27,7 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class TextTraining:
-    """Every text encoder: which layers of the warm start it keeps, and how many of them, counted from the top, learn."""
+    """Every text encoder: the layers of the warm start it keeps, and how many, counted from the top, learn."""
 
     layers: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     trained_layers: int = 2

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from m3search.datasets import Inputs, Row, join_series, load_inputs, read_manifests, split
 from m3search.errors import TrainingError
 from m3search.trainer.augment import IMAGE_AUGMENTATIONS, augment_images, augment_signals
 from m3search.trainer.config import ModalityConfig, TrainConfig
-from m3search.trainer.data import Inputs, Row, join_series, load_inputs, read_manifests, split
 from m3search.trainer.texts import Phrasebook
 
 MARGIN = 32  # pixels by which cached training images are larger than the input: room to turn and shift

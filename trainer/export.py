@@ -14,12 +14,12 @@ import torch
 from safetensors.numpy import save_file
 from torch import nn
 
+from m3search.datasets import VALIDATION_SHARE, names_key
 from m3search.encoders.base import normalise
 from m3search.encoders.bundle import BUNDLE_FORMAT, PREPROCESSING, describe_input, seal
 from m3search.encoders.towers import ImageTower, TextTower, fold_norms
 from m3search.errors import TrainingError
 from m3search.trainer.card import WEIGHTS_LICENCE, model_card, sources
-from m3search.trainer.data import VALIDATION_SHARE, validation_key
 from m3search.trainer.graph import graph, pack, share_weights, unpack
 from m3search.trainer.measure import shared_figures
 from m3search.trainer.model import FrozenText, item_embeddings, minilm_folder
@@ -90,7 +90,7 @@ def write_bundle(
             "seed": config.run.seed, "seconds": round(seconds), "stages": stages(config),
             "alignment": {stage: round(value, 6) for stage, value in trained.alignment.items()},
             "validation_share_of_groups": VALIDATION_SHARE,
-            "validation_key": validation_key(corpus.rows("validation")),
+            "validation_key": names_key(corpus.rows("validation")),
             "sources": sources(corpus.rows("training")),
         },
         "figures": as_dict(figures),

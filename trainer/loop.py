@@ -223,5 +223,5 @@ def _board(run: RunConfig, checkpoint: Path) -> Callable[[str, float, int], None
         return lambda _name, _value, _step: None
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(checkpoint.parent / "tensorboard"))  # type: ignore[no-untyped-call]
-    return lambda name, value, step: writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+    add: Callable[[str, float, int], None] = SummaryWriter(str(checkpoint.parent / "tensorboard")).add_scalar
+    return add

@@ -1,9 +1,10 @@
-"""The terms of the training loss. Embeddings come in at any length and are compared as unit vectors, but for `align_mse`.
+"""The terms of the training loss. Embeddings come in at any length; all but `align_mse` compare them as unit vectors.
 
 M3Bind (Liu et al., arXiv 2506.18072) adds up a contrastive loss per modality and an alignment loss per pair of text
-encoders. InfoNCE: van den Oord et al., arXiv 1807.03748, as in CLIP (Radford et al., arXiv 2103.00020). Soft targets follow CLIP with near-identical pairs as partial positives, as in
-MedCLIP (Wang et al., arXiv 2210.10163); the term within a modality is SupCon (Khosla et al., arXiv 2004.11362) with
-weights; label scores are pairwise sigmoids as in SigLIP (Zhai et al., arXiv 2303.15343).
+encoders. InfoNCE: van den Oord et al., arXiv 1807.03748, as in CLIP (Radford et al., arXiv 2103.00020). Soft targets
+follow CLIP with near-identical pairs as partial positives, as in MedCLIP (Wang et al., arXiv 2210.10163); the term
+within a modality is SupCon (Khosla et al., arXiv 2004.11362) with weights; label scores are pairwise sigmoids as in
+SigLIP (Zhai et al., arXiv 2303.15343).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Figures on held-out items at every stage: of specialists, each with its own text encoder, and of one shared encoder."""
+"""Figures on held-out items at every stage: of specialists with their own text encoders, of one shared encoder."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ def shared_figures(
     return _evaluate(corpus, vectors, dict(zip(labels, encode(labels), strict=True)))
 
 
-def specialist_figures(
-    specialists: Mapping[str, Specialist], frozen: FrozenText, corpus: Corpus
-) -> dict[str, Figures]:
+def specialist_figures(specialists: Mapping[str, Specialist], frozen: FrozenText, corpus: Corpus) -> dict[str, Figures]:
     """Of specialists as they are: an item is compared with what its own specialist makes of the query.
 
     Each specialist is given its own block of a larger space, items zero elsewhere, texts in all: the inner product of
@@ -44,9 +42,7 @@ def specialist_figures(
     return _evaluate(corpus, vectors, dict(zip(labels, texts, strict=True)))
 
 
-def _evaluate(
-    corpus: Corpus, vectors: Mapping[str, Float32], names: Mapping[str, Float32]
-) -> dict[str, Figures]:
+def _evaluate(corpus: Corpus, vectors: Mapping[str, Float32], names: Mapping[str, Float32]) -> dict[str, Figures]:
     return evaluate({name: corpus.validation[name].rows for name in vectors}, vectors, names)
 
 

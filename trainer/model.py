@@ -1,4 +1,4 @@
-"""What learns: specialists, each one tower and one text encoder, built from warm starts and grouped for the optimiser."""
+"""What learns: specialists, each one tower and one text encoder, from warm starts and grouped for the optimiser."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,8 +22,8 @@ from m3search.errors import MissingExtra, TrainingError
 from m3search.trainer.validate import item_vectors
 
 if TYPE_CHECKING:
+    from m3search.datasets import Inputs
     from m3search.trainer.config import ModalityConfig, RunConfig, TrainConfig
-    from m3search.trainer.data import Inputs
     from m3search.types import Float32
 
 Tower = ImageTower | SignalTower
@@ -73,7 +73,7 @@ def warm_image_tower(dim: int, dropout: float) -> ImageTower:
 
 
 class UpperText(nn.Module):
-    """The part of a text encoder that learns: upper layers and head. What is below is the same for all: `FrozenText`."""
+    """The part of a text encoder that learns: upper layers and head. What is below is shared: `FrozenText`."""
 
     def __init__(self, tower: TextTower, lower: int) -> None:
         """Takes the layers from `lower` on and the head of `tower`."""
@@ -249,6 +249,10 @@ class TextVectors:
     embeddings: Tensor  # (B, D), not normalised
     sentences: Tensor  # (B, W)
     before: Tensor  # (B, W), of the warm start
+
+    def parts(self, *sizes: int) -> list[Tensor]:
+        """The embeddings, float32, cut into consecutive pieces of these sizes, which add up to B."""
+        return list(torch.split(self.embeddings.float(), list(sizes)))
 
 
 def embed_texts(text: UpperText, frozen: FrozenText, texts: Sequence[str], chunk: int = 32) -> TextVectors:

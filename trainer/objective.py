@@ -16,8 +16,8 @@ from m3search.trainer.texts import Phrasebook, Text, overlap, truths
 if TYPE_CHECKING:
     import numpy as np
 
+    from m3search.datasets import Row
     from m3search.trainer.config import LossConfig
-    from m3search.trainer.data import Row
 
 SIGMOID_BIAS = -10.0  # SigLIP's start; kept, since the label term has biases that learn
 

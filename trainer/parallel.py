@@ -1,9 +1,10 @@
 """Several processes under torchrun, each embedding its share of one batch; without torchrun, one process and no change.
 
-Every process draws the same batch, embeds a slice of it and receives the vectors of all slices, so that everyone's items
-are everyone's negatives. All compute the whole loss. The backward pass of the gathering adds up the gradients that all
-processes have for a slice, so towers get `world` times their share and the texts, embedded by everyone, once each:
-averaging the parameters' gradients over processes makes both right, and equal to one process with the same batch.
+Every process draws the same batch, embeds a slice of it and receives the vectors of all slices, so that everyone's
+items are everyone's negatives. All compute the whole loss. The backward pass of the gathering adds up the gradients
+that all processes have for a slice, so towers get `world` times their share and the texts, embedded by everyone, once
+each: averaging the parameters' gradients over processes makes both right, and equal to one process with the same
+batch.
 """
 
 from __future__ import annotations
@@ -79,4 +80,4 @@ def average_gradients(module: nn.Module) -> None:
 def _in_chunks(function: Callable[[Tensor], Tensor], inputs: Tensor, chunk: int) -> Tensor:
     if not chunk or len(inputs) <= chunk or not torch.is_grad_enabled():
         return function(inputs)
-    return torch.cat([checkpoint(function, part, use_reentrant=False) for part in inputs.split(chunk)])
+    return torch.cat([checkpoint(function, part, use_reentrant=False) for part in torch.split(inputs, chunk)])

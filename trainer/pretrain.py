@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from m3search.trainer import losses, objective, parallel
 from m3search.trainer.corpus import Corpus, Sampler
 from m3search.trainer.loop import Draw, Stage
-from m3search.trainer.model import FrozenText, Specialist, autocast, device_of, embed_texts, item_embeddings, text_vectors
+from m3search.trainer.model import (
+    FrozenText,
+    Specialist,
+    autocast,
+    device_of,
+    embed_texts,
+    item_embeddings,
+    text_vectors,
+)
 from m3search.trainer.validate import evaluate, table
 
 if TYPE_CHECKING:
@@ -45,11 +52,9 @@ class Pretrain(Stage):
         with autocast(run, self.device):
             items = parallel.embed(specialist.tower, inputs.to(self.device), run.chunk).float()
             texts = embed_texts(specialist.text, self.frozen, [*sentences.words, *self.phrasebook.labels])
-        vectors = texts.embeddings.float().split([len(sentences.words), len(self.phrasebook.labels)])
-        batch = objective.Batch(rows, items, sentences, *vectors, self.phrasebook.labels)
-        found = objective.terms(
-            batch, self.config.loss, specialist.scale, specialist.label_bias, queue=self.queue
-        )
+        own, names = texts.parts(len(sentences.words), len(self.phrasebook.labels))
+        batch = objective.Batch(rows, items, sentences, own, names, self.phrasebook.labels)
+        found = objective.terms(batch, self.config.loss, specialist.scale, specialist.label_bias, queue=self.queue)
         return found | {"keep": self.config.loss.keep_text * losses.keep_close(texts.sentences.float(), texts.before)}
 
     def validate(self, average: nn.Module) -> str:

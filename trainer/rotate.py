@@ -1,7 +1,7 @@
 """Before binding: every specialist's space is turned onto the others', which costs its own retrieval nothing.
 
 Specialists are trained apart, so their spaces agree about texts up to a rotation at best. Turning a space, items and
-texts alike, changes no inner product in it. Generalised Procrustes analysis (Gower, 1975) finds the rotations that bring
+texts alike, changes no inner product in it. Generalised Procrustes analysis (Gower, 1975) finds rotations that bring
 the centre texts together; the common frame is then turned to the principal axes of the centres, so that the leading
 dimensions carry most (a start for Matryoshka). The rotations go into the last layer of each tower and text encoder.
 """

@@ -12,7 +12,7 @@ import numpy as np
 from m3search.vocabulary import TEMPLATES, names_for, words_for
 
 if TYPE_CHECKING:
-    from m3search.trainer.data import Row
+    from m3search.datasets import Row
     from m3search.types import Float32
 
 # How often each kind of text is drawn for an item: the source's own text, the sentence of its labels, one label's name
@@ -84,6 +84,9 @@ class Phrasebook:
             return Text(word, meanings, either=True)
         phrase = _pick(TEMPLATES, rng).format(name=name, label=word)
         return Text(phrase, meanings, row.modality, either=True)
+
+    def contrasts(self, texts: Sequence[Text]) -> list[Text]:  # noqa: ARG002
+        return []
 
 
 def _pick(options: Sequence[str], rng: np.random.Generator) -> str:

@@ -126,7 +126,7 @@ def tuned(
     checkpoints: Checkpoints,
     say: Say,
 ) -> tuple[UpperText, dict[str, torch.nn.Module]]:
-    """The text encoder after tuning against the specialists' towers, and the towers with the heads it was tuned with."""
+    """The text encoder after tuning against the specialists' towers, and the towers with the heads tuned with it."""
     stage = Tune(name, copy.deepcopy(text), specialists, frozen, corpus, config, say)
     shared = fit(stage, config.run, checkpoints.of(name), say)
     assert isinstance(shared, Shared)
@@ -157,9 +157,7 @@ class Checkpoints:
         """Of stage 0."""
         settings = [asdict(self._config.pretrain), asdict(self._config.modalities[modality])]
         share = self._config.data.phantom_share
-        return checkpoint_path(
-            self.folder, f"pretrain-{modality}", self._common, settings, share, self._data[modality]
-        )
+        return checkpoint_path(self.folder, f"pretrain-{modality}", self._common, settings, share, self._data[modality])
 
     def of(self, stage: str) -> Path:
         """Of a later stage."""

@@ -35,8 +35,8 @@ from m3search.trainer.model import (
 from m3search.trainer.validate import table
 
 if TYPE_CHECKING:
+    from m3search.datasets import Row
     from m3search.trainer.config import TrainConfig, TuneConfig
-    from m3search.trainer.data import Row
 
 
 class Shared(nn.Module):
@@ -122,15 +122,15 @@ class Tune(Stage):
         sentences = objective.draw_sentences(rows, self.phrasebook, draw.rng)
         words = [*sentences.words, *self.phrasebook.labels]
         with autocast(self.config.run, self.device):
-            found = embed_texts(shared.text, self.frozen, words).embeddings.float()
+            found = embed_texts(shared.text, self.frozen, words)
             with torch.no_grad():
-                before = embed_texts(self.before, self.frozen, words).embeddings.float()
-        vectors = found.split([len(sentences.words), len(self.phrasebook.labels)])
-        batch = objective.Batch(rows, torch.cat(embedded), sentences, *vectors, self.phrasebook.labels)
+                before = embed_texts(self.before, self.frozen, words)
+        own, names = found.parts(len(sentences.words), len(self.phrasebook.labels))
+        batch = objective.Batch(rows, torch.cat(embedded), sentences, own, names, self.phrasebook.labels)
         scale = shared.log_scale.exp().clamp(max=100.0)
         terms = objective.terms(batch, self.config.loss, scale, shared.label_bias, self.settings.dims)
         if self.settings.keep:
-            terms["keep"] = self.settings.keep * losses.keep_close(found, before)
+            terms["keep"] = self.settings.keep * losses.keep_close(found.embeddings.float(), before.embeddings.float())
         return terms
 
     def validate(self, average: nn.Module) -> str:

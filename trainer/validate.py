@@ -12,7 +12,7 @@ from m3search.encoders.base import normalise
 from m3search.evaluation import Label, LabelledItems, image_to_image, summarise, text_to_image
 
 if TYPE_CHECKING:
-    from m3search.trainer.data import Inputs, Row
+    from m3search.datasets import Inputs, Row
     from m3search.types import Float32
 
 

@@ -160,7 +160,7 @@ def train(
     ] = None,
 ) -> None:
     """Train encoders and write them as a bundle."""
-    from m3search.trainer.pretrain import train as run_training
+    from m3search.trainer.train import train as run_training
 
     run_training(config, out or Path("runs") / config.stem, say=typer.echo)
 
