@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from m3search.encoders.towers import ImageTower
+from m3search.trainer.torchvision_shim import ensure_torchvision
 
 if TYPE_CHECKING:
     from m3search.trainer.config import BindConfig
@@ -23,6 +24,7 @@ TEXT_TARGETS = ("query", "value")
 
 def add_adapters(specialist: Specialist, config: BindConfig) -> None:
     """Put adapters in, in place. After this only they learn, and the heads where the configuration says so."""
+    ensure_torchvision()
     from peft import LoraConfig, inject_adapter_in_model
 
     specialist.requires_grad_(False)

@@ -60,4 +60,4 @@ def mean_ratio(found: Mapping[str, Figures], reference: Mapping[str, Figures]) -
         / 2
         for name in reference
     }
-    return ratios | {"mean": sum(ratios.values()) / len(ratios)}
+    return ratios | {"mean": sum(ratios.values()) / len(ratios)} if ratios else {}

@@ -9,13 +9,17 @@ dimensions carry most (a start for Matryoshka). The rotations go into the last l
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
 from m3search.trainer.model import FrozenText, Specialist, text_vectors
-from m3search.types import Float32
+
+if TYPE_CHECKING:
+    from m3search.types import Float32
+
 
 ROUNDS = 20
 
