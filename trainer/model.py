@@ -219,23 +219,17 @@ class FrozenText:
         return torch.tensor([e.ids for e in encoded]), torch.tensor([e.attention_mask for e in encoded])
 
     @torch.no_grad()
-    def _learn(self, texts: Sequence[str]) -> None:
-        ids, mask = self.tokens(texts)
-        bias = (1.0 - mask[:, None, None, :].float()) * -1e4
-        lower = x = self.tower.embed(ids)
-        for depth, layer in enumerate(self.tower.layers, start=1):
-            x = layer(x, bias)
-            if depth == self.lower:
-                lower = x
-        sentences = TextTower.pool(x, mask)
-        for text, states, length, sentence in zip(texts, lower, mask.sum(1).tolist(), sentences, strict=True):
-            self._known[text] = states[:length].half(), sentence
+    def _learn(self, text: str) -> None:
+        """One at a time: beside others, padding would change the last digits, and a resumed run asks in another
+        order.""" ids, mask = self.tokens([text]) bias = torch.zeros(1, 1, 1, ids.shape[1]) lower = x =
+        self.tower.embed(ids) for depth, layer in enumerate(self.tower.layers, start=1): x = layer(x, bias) if depth ==
+        self.lower: lower = x self._known[text] = lower[0].half(), TextTower.pool(x, mask)[0]
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
         """States float32 (B, L, W), mask int64 (B, L), sentences of the warm start (B, W)."""
-        new = sorted(set(texts) - self._known.keys(), key=len)
-        for i in range(0, len(new), 64):
-            self._learn(new[i : i + 64])
+        for text in texts:
+            if text not in self._known:
+                self._learn(text)
         known = [self._known[text] for text in texts]
         states = pad_sequence([states.float() for states, _ in known], batch_first=True)
         mask = pad_sequence([torch.ones(len(states), dtype=torch.int64) for states, _ in known], batch_first=True)
