@@ -220,10 +220,15 @@ class FrozenText:
 
     @torch.no_grad()
     def _learn(self, text: str) -> None:
-        """One at a time: beside others, padding would change the last digits, and a resumed run asks in another
-        order.""" ids, mask = self.tokens([text]) bias = torch.zeros(1, 1, 1, ids.shape[1]) lower = x =
-        self.tower.embed(ids) for depth, layer in enumerate(self.tower.layers, start=1): x = layer(x, bias) if depth ==
-        self.lower: lower = x self._known[text] = lower[0].half(), TextTower.pool(x, mask)[0]
+        """One at a time: beside others, padding would change the last digits, and a resumed run asks in other order."""
+        ids, mask = self.tokens([text])
+        bias = torch.zeros(1, 1, 1, ids.shape[1])
+        lower = x = self.tower.embed(ids)
+        for depth, layer in enumerate(self.tower.layers, start=1):
+            x = layer(x, bias)
+            if depth == self.lower:
+                lower = x
+        self._known[text] = lower[0].half(), TextTower.pool(x, mask)[0]
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
         """States float32 (B, L, W), mask int64 (B, L), sentences of the warm start (B, W)."""
