@@ -97,7 +97,7 @@ def specialists_of(module: nn.Module) -> dict[str, Specialist]:
     return {name: cast("Specialist", child) for name, child in module.named_children()}
 
 
-def bound(module: nn.Module) -> dict[str, Specialist]:
+def merged(module: nn.Module) -> dict[str, Specialist]:
     """The specialists after binding, adapters merged into their weights."""
     merge_adapters(module)
     return specialists_of(module)

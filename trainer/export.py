@@ -29,31 +29,23 @@ from m3search.trainer.validate import as_dict, table
 if TYPE_CHECKING:
     from m3search.trainer.config import TrainConfig
     from m3search.trainer.corpus import Corpus
-    from m3search.trainer.train import Trained
+    from m3search.trainer.train import Run, Trained
     from m3search.types import Float32, InputSpec
 
 CALIBRATION_ITEMS = 200  # of each modality
 LEAST_COSINE = 0.9999  # between the exported graph and torch with the same rounded weights
 
 
-def write_bundle(
-    trained: Trained,
-    frozen: FrozenText,
-    corpus: Corpus,
-    config: TrainConfig,
-    out: Path,
-    *,
-    seconds: float,
-    say: Callable[[str], None],
-) -> None:
+def write_bundle(trained: Trained, run: Run, out: Path, *, seconds: float) -> None:
     """The bundle of these towers in the folder `out`; the towers are folded and rounded in place on the way.
 
     Raises:
         TrainingError: an exported graph does not compute what its network does.
     """
+    config, corpus, frozen, say = run.config, run.corpus, run.frozen, run.say
     out.mkdir(parents=True, exist_ok=True)
     modalities = {}
-    towers = {name: tower.cpu() for name, tower in trained.towers.items()}
+    towers = {name: tower.cpu() for name, tower in trained.shared.towers.items()}
     for name, modality in config.modalities.items():
         weights = out / f"{name}.safetensors"
         export_network(towers[name], {"inputs": example(modality.input)}, out / f"{name}.onnx", weights)
@@ -62,7 +54,7 @@ def write_bundle(
         }  # fmt: skip
     ids, mask = frozen.tokens(["chest X-ray of a patient with pneumonia", "ECG"])
     inputs = {"input_ids": ids, "attention_mask": mask}
-    text = trained.text.cpu().whole(frozen)
+    text = trained.shared.text.cpu().whole(frozen)
     export_network(text, inputs, out / "text.onnx", out / "text.safetensors")
     shutil.copyfile(minilm_folder() / "tokenizer.json", out / "tokenizer.json")
 

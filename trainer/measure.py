@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
+from m3search.encoders.base import normalise
 from m3search.trainer.model import FrozenText, Specialist, item_embeddings, text_vectors
 from m3search.trainer.validate import Figures, evaluate
 
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 
 def shared_figures(
-    towers: Mapping[str, nn.Module], encode: Callable[[Sequence[str]], Float32], corpus: Corpus
+    towers: Mapping[str, nn.Module], encode: Callable[[Sequence[str]], Float32], corpus: Corpus, dim: int | None = None
 ) -> dict[str, Figures]:
-    """Of towers that one text encoder serves; `encode` gives unit vectors of texts."""
+    """Of towers that one text encoder serves; `encode` gives unit vectors of texts. `dim`: leading dimensions only."""
     labels = _labels(corpus)
-    vectors = {name: item_embeddings(tower, corpus.validation[name]) for name, tower in towers.items()}
+    whole = {name: item_embeddings(tower, corpus.validation[name]) for name, tower in towers.items()}
+    vectors = {name: normalise(own[:, :dim]) for name, own in whole.items()}
     return _evaluate(corpus, vectors, dict(zip(labels, encode(labels), strict=True)))
 
 

@@ -18,14 +18,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from m3search.trainer import parallel
-from m3search.trainer.bind import Bind, bound, disagreement
+from m3search.trainer.bind import Bind, disagreement, merged
 from m3search.trainer.centres import centre_texts
 from m3search.trainer.config import RunConfig, TrainConfig, load_config
 from m3search.trainer.corpus import Corpus, Say, load_corpus
 from m3search.trainer.distil import Distil
-from m3search.trainer.loop import checkpoint_path, fit
+from m3search.trainer.loop import Stage, checkpoint_path, fit
 from m3search.trainer.measure import mean_ratio, shared_figures, specialist_figures
 from m3search.trainer.model import FrozenText, Specialist, UpperText, build_specialist, build_text, encoder
 from m3search.trainer.pretrain import Pretrain
@@ -34,15 +35,38 @@ from m3search.trainer.tune import Shared, Tune, with_head
 from m3search.trainer.validate import Figures, table
 
 BASELINE_SPECIALISTS, BASELINE_JOINT = "specialists", "joint text encoder"
+BASELINE_BOUND, BASELINE_DISTILLED = "bound specialists", "distilled"
 DRAWS = 4  # texts drawn for each item for stage 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """What every stage needs."""
+
+    config: TrainConfig
+    corpus: Corpus
+    frozen: FrozenText
+    checkpoints: Checkpoints
+    say: Say
+
+    def fit(self, stage: Stage, checkpoint: Path) -> nn.Module:
+        """Train one stage, or read it where it is done."""
+        return fit(stage, self.config.run, checkpoint, self.say)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shareable:
+    """Towers and the one text encoder that serves them."""
+
+    text: UpperText
+    towers: Mapping[str, nn.Module]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
     """What a run ends with, before it is exported."""
 
-    text: UpperText
-    towers: dict[str, torch.nn.Module]
+    shared: Shareable
     figures: Mapping[str, Figures]
     baselines: Mapping[str, Mapping[str, Figures]]
     alignment: Mapping[str, float]  # mean squared distance of unit embeddings between encoders, by stage
@@ -60,77 +84,95 @@ def train(config_path: Path, out: Path, *, say: Say = print) -> dict[str, Figure
     from m3search.trainer.export import write_bundle
 
     config, started = load_config(Path(config_path)), time.monotonic()
-    if config.run.threads:
-        torch.set_num_threads(config.run.threads)
     with parallel.processes():
-        say = say if parallel.is_first() else lambda _message: None
-        corpus = load_corpus(config, say)
-        frozen = FrozenText(config)
-        trained = run_stages(config, corpus, frozen, say)
+        run = prepare(config, say if parallel.is_first() else lambda _message: None)
+        trained = run_stages(run)
         if parallel.is_first():
-            write_bundle(trained, frozen, corpus, config, out, seconds=time.monotonic() - started, say=say)
+            write_bundle(trained, run, out, seconds=time.monotonic() - started)
     return dict(trained.figures)
 
 
-def run_stages(config: TrainConfig, corpus: Corpus, frozen: FrozenText, say: Say) -> Trained:
+def prepare(config: TrainConfig, say: Say) -> Run:
+    """Read and decode the data."""
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    corpus = load_corpus(config, say)
+    return Run(config, corpus, FrozenText(config), Checkpoints(config, corpus), say)
+
+
+def run_stages(run: Run) -> Trained:
     """All stages, each from its checkpoint where that is there."""
-    checkpoints = Checkpoints(config, corpus)
+    specialists = pretrain(run)
+    baselines = {BASELINE_SPECIALISTS: specialist_figures(specialists, run.frozen, run.corpus)}
+    run.say("specialists, each with its own text encoder\n" + table(baselines[BASELINE_SPECIALISTS]))
+    if run.config.tune:
+        joint = tune("joint", build_text(run.config), specialists, run)
+        baselines[BASELINE_JOINT] = figures_of(joint, run)
+        run.say("baseline: one text encoder trained jointly, nothing bound\n" + table(baselines[BASELINE_JOINT]))
+    bound, alignment = bind(specialists, run)
+    baselines[BASELINE_BOUND] = specialist_figures(bound, run.frozen, run.corpus)
+    run.say("bound specialists\n" + table(baselines[BASELINE_BOUND]))
+    shared = distil(bound, run)
+    figures = figures_of(shared, run)
+    if run.config.tune:
+        baselines[BASELINE_DISTILLED] = figures
+        run.say("distilled into one text encoder\n" + table(figures))
+        shared = tune("tune", shared.text, bound, run)
+        figures = figures_of(shared, run)
+    ratios = mean_ratio(figures, baselines[BASELINE_SPECIALISTS])
+    told = ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items())
+    run.say(f"the result\n{table(figures)}\nrelative to the specialists: {told}")
+    return Trained(shared, figures, baselines, alignment)
+
+
+def pretrain(run: Run) -> dict[str, Specialist]:
+    """Stage 0."""
     specialists: dict[str, Specialist] = {}
-    for name in config.modalities:
-        labels = len(corpus.phrasebook(name).labels)
-        stage = Pretrain(name, build_specialist(name, config, labels), frozen, corpus, config)
-        average = fit(stage, config.run, checkpoints.specialist(name), say)
+    for name in run.config.modalities:
+        specialist = build_specialist(name, run.config, len(run.corpus.phrasebook(name).labels))
+        stage = Pretrain(name, specialist, run.frozen, run.corpus, run.config)
+        average = run.fit(stage, run.checkpoints.specialist(name))
         assert isinstance(average, Specialist)
         specialists[name] = average
-    baselines = {BASELINE_SPECIALISTS: specialist_figures(specialists, frozen, corpus)}
-    say("specialists, each with its own text encoder\n" + table(baselines[BASELINE_SPECIALISTS]))
+    return specialists
 
-    if config.tune:
-        text, towers = tuned("joint", build_text(config), specialists, frozen, corpus, config, checkpoints, say)
-        baselines[BASELINE_JOINT] = shared_figures(towers, encoder(text, frozen), corpus)
-        say("baseline: one text encoder trained jointly, nothing bound\n" + table(baselines[BASELINE_JOINT]))
 
-    centres = [text.words for text in centre_texts(corpus.rows("training"), seed=config.run.seed)]
+def bind(specialists: Mapping[str, Specialist], run: Run) -> tuple[dict[str, Specialist], dict[str, float]]:
+    """Stage 1: bound copies of the specialists, and how far apart their text encoders are, before and after."""
+    config, frozen = run.config, run.frozen
+    specialists = copy.deepcopy(dict(specialists))
+    centres = [text.words for text in centre_texts(run.corpus.rows("training"), seed=config.run.seed)]
     alignment = {"specialists": disagreement(specialists, frozen, centres)}
     if config.bind.rotate:
         rotate(specialists, frozen, centres)
         alignment["turned"] = disagreement(specialists, frozen, centres)
-    stage1 = Bind(specialists, frozen, corpus, centres, config)
-    specialists = bound(fit(stage1, config.run, checkpoints.of("bind"), say))
-    alignment["bound"] = disagreement(specialists, frozen, centres)
-    say("alignment of centre texts: " + ", ".join(f"{stage} {value:.5f}" for stage, value in alignment.items()))
-    baselines["bound specialists"] = specialist_figures(specialists, frozen, corpus)
-    say("bound specialists\n" + table(baselines["bound specialists"]))
+    stage = Bind(specialists, frozen, run.corpus, centres, config)
+    bound = merged(run.fit(stage, run.checkpoints.of("bind")))
+    alignment["bound"] = disagreement(bound, frozen, centres)
+    run.say("alignment of centre texts: " + ", ".join(f"{name} {value:.5f}" for name, value in alignment.items()))
+    return bound, alignment
 
-    own = {name: own_texts(corpus, name) for name in specialists}
-    student = fit(Distil(specialists, own, centres, frozen, config), config.run, checkpoints.of("distil"), say)
+
+def distil(bound: Mapping[str, Specialist], run: Run) -> Shareable:
+    """Stage 2: one text encoder for the towers of all."""
+    centres = [text.words for text in centre_texts(run.corpus.rows("training"), seed=run.config.run.seed)]
+    own = {name: own_texts(run.corpus, name) for name in bound}
+    student = run.fit(Distil(bound, own, centres, run.frozen, run.config), run.checkpoints.of("distil"))
     assert isinstance(student, UpperText)
-    towers = {name: specialist.tower for name, specialist in specialists.items()}
-    baselines["distilled"] = shared_figures(towers, encoder(student, frozen), corpus)
-    say("distilled into one text encoder\n" + table(baselines["distilled"]))
-    if config.tune:
-        student, towers = tuned("tune", student, specialists, frozen, corpus, config, checkpoints, say)
-    figures = shared_figures(towers, encoder(student, frozen), corpus)
-    ratios = mean_ratio(figures, baselines[BASELINE_SPECIALISTS])
-    say("bound and distilled, to specialists: " + ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items()))
-    return Trained(student, towers, figures, baselines, alignment)
+    return Shareable(student, {name: specialist.tower for name, specialist in bound.items()})
 
 
-def tuned(
-    name: str,
-    text: UpperText,
-    specialists: Mapping[str, Specialist],
-    frozen: FrozenText,
-    corpus: Corpus,
-    config: TrainConfig,
-    checkpoints: Checkpoints,
-    say: Say,
-) -> tuple[UpperText, dict[str, torch.nn.Module]]:
-    """The text encoder after tuning against the specialists' towers, and the towers with the heads tuned with it."""
-    stage = Tune(name, copy.deepcopy(text), specialists, frozen, corpus, config, say)
-    shared = fit(stage, config.run, checkpoints.of(name), say)
+def tune(name: str, text: UpperText, specialists: Mapping[str, Specialist], run: Run) -> Shareable:
+    """A copy of the text encoder tuned against the specialists' towers, and these with the heads tuned beside it."""
+    stage = Tune(name, copy.deepcopy(text), specialists, run.frozen, run.corpus, run.config, run.say)
+    shared = run.fit(stage, run.checkpoints.of(name))
     assert isinstance(shared, Shared)
-    return shared.text, {m: with_head(s.tower, shared.heads[m]) for m, s in specialists.items()}
+    return Shareable(shared.text, {m: with_head(s.tower, shared.heads[m]) for m, s in specialists.items()})
+
+
+def figures_of(shared: Shareable, run: Run) -> dict[str, Figures]:
+    """Retrieval on the held-out items."""
+    return shared_figures(shared.towers, encoder(shared.text, run.frozen), run.corpus)
 
 
 def own_texts(corpus: Corpus, modality: str) -> list[str]:
@@ -169,7 +211,7 @@ class Checkpoints:
             "distil": [config.bind, config.distil],
             "tune": [config.bind, config.distil, config.tune],
         }[stage]
-        return checkpoint_path(self.folder, stage, before, settings)
+        return checkpoint_path(self.folder, stage, before, self._common, settings)
 
 
 def loop_settings(run: RunConfig) -> dict[str, object]:

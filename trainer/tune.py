@@ -82,6 +82,7 @@ class Tune(Stage):
             )
             for modality in specialists
         }  # fmt: skip
+        self.queue = objective.Queue(config.loss.queue) if config.loss.queue else None
         self.features = {
             modality: self._features(modality, sampler, say) for modality, sampler in self.samplers.items()
         }
@@ -128,7 +129,7 @@ class Tune(Stage):
         own, names = found.parts(len(sentences.words), len(self.phrasebook.labels))
         batch = objective.Batch(rows, torch.cat(embedded), sentences, own, names, self.phrasebook.labels)
         scale = shared.log_scale.exp().clamp(max=100.0)
-        terms = objective.terms(batch, self.config.loss, scale, shared.label_bias, self.settings.dims)
+        terms = objective.terms(batch, self.config.loss, scale, shared.label_bias, self.settings.dims, self.queue)
         if self.settings.keep:
             terms["keep"] = self.settings.keep * losses.keep_close(found.embeddings.float(), before.embeddings.float())
         return terms
