@@ -90,12 +90,11 @@ def truths(rows: Sequence[Row], texts: Sequence[Text]) -> Float32:
     either = np.array([text.either for text in texts], dtype=bool)
 
     shared = _shared([fact.labels for fact in known], claims)  # (N, M), as all that follows
-    denied_are_there = _shared([fact.labels for fact in known], denials) > 0
-    doubtful = _shared([fact.doubtful for fact in known], denials) > 0
-    lacks = ~denied_are_there & ~doubtful & (_shared([fact.absent for fact in known], denials) > 0)
-    claimed = np.where(either, shared > 0, shared / np.maximum(counts, 1)) * np.where(
-        lacks | ~denies, 1.0, UNKNOWN_ABSENCE
-    )
+    sets = [fact.labels for fact in known] + [fact.doubtful for fact in known] + [fact.absent for fact in known]
+    denied_are_there, doubtful, absent = (_shared(sets, denials) > 0).reshape(3, len(rows), len(texts))
+    lacks = absent & ~denied_are_there & ~doubtful
+    share = np.where(either, shared > 0, shared / np.maximum(counts, 1))
+    claimed = share * np.where(lacks | ~denies, 1.0, UNKNOWN_ABSENCE)
     alone = np.where(denies, DENIAL_WEIGHT * lacks, EXAMINATION_WEIGHT)
     out = np.where(counts > 0, claimed, alone) * ~denied_are_there
     out *= _agree([row.modality for row in rows], [text.modality for text in texts])
@@ -110,20 +109,23 @@ def _shared(of_items: Sequence[frozenset[str]], of_texts: Sequence[frozenset[str
     Sums of a few rows of a table, not a product of matrices: that would start threads, which wait for each other where
     the training keeps all cores busy.
     """
-    columns = {label: i for i, label in enumerate(sorted(frozenset[str]().union(*of_texts)), start=1)}
+    common = frozenset[str]().union(*of_texts) & frozenset[str]().union(*of_items)
+    columns = {label: i for i, label in enumerate(common, start=1)}  # their order does not matter to the sums
     table = np.zeros((len(columns) + 1, len(of_texts)), dtype=np.float32)  # its first row stays empty, for empty sets
     for j, labels in enumerate(of_texts):
-        table[[columns[label] for label in labels], j] = 1
-    places = [[0, *(columns[label] for label in labels if label in columns)] for labels in of_items]
-    starts = np.cumsum([0, *(len(own) for own in places[:-1])])
+        if own := labels & common:
+            table[[columns[label] for label in own], j] = 1
+    places = [[0, *map(columns.__getitem__, labels & common)] for labels in of_items]
+    starts = np.cumsum([0, *map(len, places[:-1])])
     shared: Float32 = np.add.reduceat(table[[place for own in places for place in own]], starts, axis=0)
     return shared
 
 
 def _agree(of_items: Sequence[str], of_texts: Sequence[str]) -> npt.NDArray[np.bool_]:
     """(N, M) bool: the text says nothing of it, or the same."""
-    said = np.array(of_texts, dtype=object)[None, :]
-    agree: npt.NDArray[np.bool_] = np.asarray((said == "") | (said == np.array(of_items, dtype=object)[:, None]))
+    codes = {name: i for i, name in enumerate({"": 0} | dict.fromkeys([*of_items, *of_texts]))}
+    said = np.array([codes[name] for name in of_texts])[None, :]
+    agree: npt.NDArray[np.bool_] = (said == 0) | (said == np.array([codes[name] for name in of_items])[:, None])
     return agree
 
 
@@ -134,6 +136,17 @@ def overlap(rows: Sequence[Row]) -> Float32:
     union = counts[:, None] + counts[None, :] - shared
     modalities = [row.modality for row in rows]
     return np.where(_agree(modalities, modalities), shared / np.maximum(union, 1), np.nan).astype(np.float32)
+
+
+def deniable(labels: frozenset[str]) -> bool:
+    """One can say "no" to it: all that it may mean is illness."""
+    return all(label in FINDINGS and FINDINGS[label].kind == "abnormal" for label in labels)
+
+
+def own_text(row: Row, words: str) -> Text:
+    """The item's own text or caption: claims all its labels, and denies what it says is not there."""
+    labels = frozenset(row.labels)
+    return Text(words, labels, row.modality, denied=denials_in(words) - labels, region=facts(row).region)
 
 
 class Phrasebook:
@@ -157,8 +170,7 @@ class Phrasebook:
                 return _deny(absent, row, examination, rng)
             kind = "label"
         if kind in ("text", "caption"):
-            words, labels = row.text if kind == "text" else row.caption, frozenset(row.labels)
-            return Text(words, labels, row.modality, denied=denials_in(words) - labels, region=facts(row).region)
+            return own_text(row, row.text if kind == "text" else row.caption)
         if kind == "examination" or not row.labels:
             return examination
         label = _pick(row.labels, rng)
@@ -210,7 +222,8 @@ def _word(label: str, row: Row, rng: np.random.Generator) -> str:
     groups = [group for group in groups_of(label, row.modality) if group.opposite not in row.labels]
     if lot < OWN_NAME + OTHER_WORD or not groups:
         return _pick(words_for(label), rng)
-    group = _pick(groups, rng)
+    # Of two the narrower: "colorectal cancer" tells more than "tumour".
+    group = min(_pick(groups, rng), _pick(groups, rng), key=lambda one: len(meaning(one.words[0])))
     return group.words[0] if rng.random() < 0.5 else _pick(group.words, rng)
 
 
@@ -219,11 +232,6 @@ def _excluded(label: str, word: str, modality: str) -> str:
     if label not in FINDINGS or word in words_for(label):
         return FINDINGS[label].opposite if label in FINDINGS else ""
     return next((group.opposite for group in groups_of(label, modality) if word in group.words), "")
-
-
-def _deniable(labels: frozenset[str]) -> bool:
-    """One can say "no" to it: all that it may mean is illness."""
-    return all(label in FINDINGS and FINDINGS[label].kind == "abnormal" for label in labels)
 
 
 def _claim(word: str, examination: Text, words: str = "") -> Text:
@@ -238,9 +246,9 @@ def _bare(label: str, word: str, modality: str, rng: np.random.Generator) -> Tex
     said = _claim(word, Text(""))
     if excluded := _excluded(label, word, modality):
         return replace(said, opposite=_claim(_other_word(excluded, rng), Text("")))
-    if not _deniable(said.labels):
+    if not deniable(said.labels):
         return said
-    denied = _pick(BARE_PAIRS, rng)[1].format(label=inside(word))
+    denied = _pair(BARE_PAIRS, rng)[1].format(label=inside(word))
     return replace(said, opposite=Text(denied, denied=said.labels))
 
 
@@ -248,8 +256,8 @@ def _phrase(label: str, word: str, examination: Text, rng: np.random.Generator) 
     """A word for a label, in a phrase with a name of the examination."""
     name, labels = examination.words, meaning(word)
     excluded = _excluded(label, word, examination.modality)
-    if not excluded and _deniable(labels):
-        said, no = (template.format(name=name, label=inside(word)) for template in _pick(PAIRS, rng))
+    if not excluded and deniable(labels):
+        said, no = (template.format(name=name, label=inside(word)) for template in _pair(PAIRS, rng))
         return replace(_claim(word, examination, said), opposite=replace(examination, words=no, denied=labels))
     text = _claim(
         word, examination, _pick(templates_for(_kind(label), word), rng).format(name=name, label=inside(word))
@@ -272,7 +280,7 @@ def _deny(absent: str, row: Row, examination: Text, rng: np.random.Generator) ->
     if not facts(row).lacks(meaning(word)):  # "collapsed lung" is a pneumothorax, but may be an atelectasis
         word = absent
     denied = meaning(word)
-    own = [label for label in row.labels if _deniable(meaning(label)) and denied.isdisjoint(meaning(label))]
+    own = [label for label in row.labels if deniable(meaning(label)) and denied.isdisjoint(meaning(label))]
     lot = rng.random()
     if lot < 0.3 and own:
         label = _pick(own, rng)
@@ -281,13 +289,18 @@ def _deny(absent: str, row: Row, examination: Text, rng: np.random.Generator) ->
         opposite = replace(_claim(word, Text(""), f"{inside(word)} without {inside(has)}"), denied=meaning(has))
         return replace(_claim(has, Text(""), f"{inside(has)} without {inside(word)}"), denied=denied, opposite=opposite)
     frame, pairs = (Text(""), BARE_PAIRS) if lot < 0.65 else (examination, PAIRS)
-    said, no = (template.format(name=examination.words, label=inside(word)) for template in _pick(pairs, rng))
+    said, no = (template.format(name=examination.words, label=inside(word)) for template in _pair(pairs, rng))
     return replace(frame, words=no, denied=denied, opposite=_claim(word, frame, said))
 
 
 def _other_word(name: str, rng: np.random.Generator) -> str:
     """Any word for a label or for the group of that name."""
     return _pick(_GROUPS[name].words if name in _GROUPS else words_for(name), rng)
+
+
+def _pair(pairs: Sequence[tuple[str, str]], rng: np.random.Generator) -> tuple[str, str]:
+    """A pair of templates; every third time the plainest, which is what people write."""
+    return pairs[0] if rng.random() < 1 / 3 else _pick(pairs, rng)
 
 
 def _pick(options: Sequence[T], rng: np.random.Generator) -> T:

@@ -6,8 +6,8 @@ written at each of them, or once in a group: `meaning` collects all that a word 
 """
 
 from m3search.vocabulary.concepts import Finding, Group
-from m3search.vocabulary.examinations import NAMES, names_for, region_claimed, region_of, with_article
-from m3search.vocabulary.groups import GROUPS
+from m3search.vocabulary.examinations import NAMES, names_for, region_claimed, region_of, with_age
+from m3search.vocabulary.groups import EXCLUSIVE, GROUPS
 from m3search.vocabulary.meanings import (
     FINDINGS,
     SYNONYMS,
@@ -18,10 +18,12 @@ from m3search.vocabulary.meanings import (
     words_for,
 )
 from m3search.vocabulary.negation import denials_in
+from m3search.vocabulary.spelling import american, british
 from m3search.vocabulary.templates import BARE_PAIRS, PAIRS, TEMPLATES, templates_for
 
 __all__ = [
     "BARE_PAIRS",
+    "EXCLUSIVE",
     "FINDINGS",
     "GROUPS",
     "NAMES",
@@ -30,6 +32,8 @@ __all__ = [
     "TEMPLATES",
     "Finding",
     "Group",
+    "american",
+    "british",
     "denials_in",
     "groups_of",
     "inside",
@@ -39,6 +43,6 @@ __all__ = [
     "region_claimed",
     "region_of",
     "templates_for",
-    "with_article",
+    "with_age",
     "words_for",
 ]

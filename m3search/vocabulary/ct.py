@@ -129,7 +129,7 @@ CT = (
     Finding(
         "Pneumoperitoneum",
         ("free air", "free intraperitoneal gas", "free air under the diaphragm", "free abdominal gas"),
-        on=("ct", "xray"), degrees=("small", "large"),
+        on=("ct", "xray"), region="abdomen", degrees=("small", "large"),
     ),
     # Vessels and bones.
     _ct(
@@ -141,14 +141,15 @@ CT = (
     ),
     Finding(
         "Aortic aneurysm", ("aneurysm of the aorta", "dilated aorta", "aortic dilatation"),
-        on=("ct", "xray"), places=("of the ascending aorta", "of the descending aorta"), degrees=("large", "thoracic"),
+        on=("ct", "xray"), region="chest",
+        places=("of the ascending aorta", "of the descending aorta"), degrees=("large", "thoracic"),
     ),
     _ct(
         "Abdominal aortic aneurysm", ("AAA", "aneurysm of the abdominal aorta"),
         region="abdomen", is_a=("Aortic aneurysm",), degrees=("infrarenal", "ruptured"),
     ),
     _ct(
-        "Aortic dissection", ("dissection of the aorta", "torn aorta", "dissecting aorta"),
+        "Aortic dissection", ("dissection of the aorta", "torn aorta", "dissecting aorta"), region="chest",
         may_show=("Aortic aneurysm",), degrees=("acute", "type A", "type B"),
     ),
     _ct(

@@ -106,19 +106,27 @@ RHYTHMS = (
     ),
 )  # fmt: skip
 
-_WALLS = (
-    "inferior", "anteroseptal", "anterior", "lateral", "inferolateral", "anterolateral", "posterior",
-    "inferoposterior", "septal",
-)  # fmt: skip
+# Wall of the left ventricle -> where the ECG shows it.
+_WALLS = {
+    "inferior": "in leads II, III and aVF",
+    "anteroseptal": "in leads V1 to V4",
+    "anterior": "in leads V3 and V4",
+    "lateral": "in leads I, aVL, V5 and V6",
+    "inferolateral": "in leads II, III, aVF, V5 and V6",
+    "anterolateral": "in leads I, aVL and V3 to V6",
+    "posterior": "with reciprocal changes in leads V1 to V3",
+    "inferoposterior": "in leads II, III and aVF, with reciprocal changes in V1 to V3",
+    "septal": "in leads V1 and V2",
+}
 
 INFARCTIONS = (
     *(
         _ecg(
             f"{wall} myocardial infarction",
             (f"{wall} MI", f"{wall} infarction", f"{wall} heart attack", f"infarct of the {wall} wall"),
-            may_show=(*_INFARCT, *_ST_T), degrees=("acute", "old", "probable"),
+            may_show=(*_INFARCT, *_ST_T), places=(leads,), degrees=("acute", "old"),
         )
-        for wall in _WALLS
+        for wall, leads in _WALLS.items()
     ),
     _ecg(
         "ST-elevation myocardial infarction", ("STEMI", "ST-segment elevation myocardial infarction"),
@@ -132,7 +140,7 @@ ISCHEMIA = (
             f"{wall} ischemia",
             (f"{wall} ischaemia", f"ischemic changes in the {wall} leads", f"ischaemic changes in the {wall} leads",
              f"ischaemia of the {wall} wall"),
-            may_show=_ST_T,
+            may_show=_ST_T, places=(_WALLS[wall],),
         )
         for wall in ("anterior", "lateral", "inferior", "anterolateral", "inferolateral", "anteroseptal")
     ),
@@ -140,7 +148,7 @@ ISCHEMIA = (
         _ecg(
             f"{wall} subendocardial injury",
             (f"subendocardial injury in the {wall} leads", f"{wall} subendocardial ischaemic injury"),
-            may_show=_ST_T,
+            may_show=_ST_T, places=(_WALLS[wall],),
         )
         for wall in ("anteroseptal", "anterolateral", "inferior", "lateral")
     ),

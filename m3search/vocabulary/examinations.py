@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # By modality, and by modality and region where the name says which.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -45,6 +46,10 @@ NAMES: dict[str, tuple[str, ...]] = {
     "pathology lung": ("lung histology", "lung biopsy", "lung tissue slide", "H&E section of the lung"),
     "pathology breast": ("breast histology", "breast biopsy", "breast tissue slide", "H&E section of the breast"),
     "pathology mouth": ("oral mucosa histology", "oral biopsy", "mouth tissue slide", "H&E section of oral mucosa"),
+    "pathology skin": ("skin histology", "skin biopsy", "skin tissue slide"),
+    "pathology stomach": ("gastric histology", "stomach biopsy", "gastric tissue slide"),
+    "pathology prostate": ("prostate histology", "prostate biopsy", "prostate tissue slide"),
+    "pathology lymph node": ("lymph node histology", "lymph node biopsy", "lymph node slide"),
     "pathology bone": ("bone histology", "bone biopsy", "bone tissue slide", "H&E section of bone"),
 }  # fmt: skip
 
@@ -59,12 +64,14 @@ REGIONS: dict[str, dict[str, str]] = {
         "colon": r"\b(colon\w*|colorectal|bowel)\b",
         "breast": r"\bbreast\b",
         "mouth": r"\b(oral|mouth)\b",
+        "skin": r"\b(skin|cutaneous)\b",
+        "stomach": r"\b(stomach|gastric)\b",
+        "prostate": r"\bprostat\w*\b",
+        "lymph node": r"\blymph nodes?\b",
         "bone": r"\b(bone|osteosarcoma)\b",
         "lung": r"\blungs?\b",
     },
 }
-
-_WITHOUT_ARTICLE = ("histo", "computed tomography", "H&E-stained tissue", "microscopy")  # masses: "a histology" is none
 
 
 def region_of(modality: str, *descriptions: str) -> str:
@@ -76,6 +83,7 @@ def region_of(modality: str, *descriptions: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=1 << 16)
 def names_for(modality: str, caption: str) -> tuple[str, ...]:
     """What an examination with this caption may be called."""
     region = region_of(modality, caption)
@@ -88,22 +96,11 @@ def region_claimed(modality: str, name: str) -> str:
     return next(own, "")
 
 
-def with_article(words: str) -> str:
-    """The phrase with "a" or "an" before it, by sound; none before a mass such as "histopathology".
+def with_age(age: int, who: str) -> str:
+    """A person of that age in years.
 
-    >>> with_article("ECG"), with_article("CXR"), with_article("80-year-old man"), with_article("12-lead ECG")
-    ('an ECG', 'a CXR', 'an 80-year-old man', 'a 12-lead ECG')
+    >>> with_age(80, "man"), with_age(11, "girl"), with_age(63, "woman")
+    ('an 80-year-old man', 'an 11-year-old girl', 'a 63-year-old woman')
     """
-    if words.startswith(_WITHOUT_ARTICLE) or words == "H&E":
-        return words
-    first = re.split(r"[\s]", words, maxsplit=1)[0]
-    if first[0].isdigit():
-        number = re.match(r"\d+", first).group()  # type: ignore[union-attr]  # the first character is a digit
-        vowel = number.startswith("8") or number in ("11", "18")
-    elif first.isupper() and first.isalpha():  # spelt out: an ECG, a CXR
-        vowel = first[0] in "AEFHILMNORSX"
-    elif first.startswith(("X-", "H&E")):
-        vowel = True
-    else:
-        vowel = first[0].lower() in "aeiou" and not first.lower().startswith(("uni", "eu", "one"))
-    return f"{'an' if vowel else 'a'} {words}"
+    vowel = str(age).startswith("8") or age in (11, 18)
+    return f"{'an' if vowel else 'a'} {age}-year-old {who}"

@@ -35,8 +35,10 @@ GROUPS = (
         ("xray",),
     ),
     Group(
-        ("abnormal CT findings", "abnormal findings", "pathological CT findings"), _abnormal(CHEST + CT, "ct"),
-        "Normal", ("ct",),
+        ("abnormal CT findings", "abnormal findings", "pathological CT findings"),
+        _abnormal(CHEST + CT, "ct"),
+        "Normal",
+        ("ct",),
     ),
     Group(
         ("abnormal ECG", "abnormal EKG", "pathological ECG", "abnormal electrocardiogram"),
@@ -213,4 +215,26 @@ GROUPS = (
         ("haemorrhage", "hemorrhage", "bleeding"),
         ("Intracranial haemorrhage", "Retinal haemorrhage", "Vitreous haemorrhage"),
     ),
+)  # fmt: skip
+
+# An item has one of each of these at most.
+EXCLUSIVE = tuple(
+    frozenset(labels)
+    for labels in (
+        ("Mild diabetic retinopathy", "Moderate diabetic retinopathy", "Severe diabetic retinopathy",
+         "Proliferative diabetic retinopathy", "Advanced diabetic eye disease"),
+        ("Glaucomatous cupping", "Papilloedema", "Optic atrophy"),
+        ("Lung cancer", "Benign lung tumour"),
+        ("sinus tachycardia", "sinus bradycardia", "atrial fibrillation", "atrial flutter", "ventricular tachycardia",
+         "supraventricular tachycardia", "atrial tachycardia", "ventricular fibrillation", "junctional rhythm",
+         "pacemaker", "sinus arrhythmia", "prolonged PR interval"),
+        ("left bundle branch block", "right bundle branch block", "incomplete left bundle branch block",
+         "incomplete right bundle branch block", "Wolff-Parkinson-White syndrome", "pacemaker",
+         "intraventricular conduction disturbance"),
+        ("first degree AV block", "second degree AV block", "third degree AV block", "atrial fibrillation",
+         "atrial flutter"),
+        ("high QRS voltage", "low QRS voltage"),
+        ("left axis deviation", "right axis deviation"),
+        ("left anterior fascicular block", "left posterior fascicular block"),
+    )
 )  # fmt: skip

@@ -13,6 +13,7 @@ from m3search.vocabulary.ecg import ECG
 from m3search.vocabulary.groups import GROUPS
 from m3search.vocabulary.pathology import PATHOLOGY
 from m3search.vocabulary.retina import RETINA
+from m3search.vocabulary.spelling import american, british
 
 FINDINGS = {finding.label: finding for finding in CHEST + CT + RETINA + ECG + PATHOLOGY}
 
@@ -49,7 +50,7 @@ def kinds_of(label: str) -> frozenset[str]:
 
 
 def _index() -> dict[str, frozenset[str]]:
-    """Word, in lower case -> the labels of which it is true."""
+    """Word, in lower case and either spelling -> the labels of which it is true."""
     index: dict[str, set[str]] = defaultdict(set)
     for label in FINDINGS:
         for word in words_for(label):
@@ -66,6 +67,9 @@ def _index() -> dict[str, frozenset[str]]:
         inside_group = members(group.words[0])
         for word in group.words:
             index[word.lower()] |= inside_group
+    for word, labels in list(index.items()):
+        for spelt in (british(word), american(word)):
+            index[spelt] |= labels
     return {word: frozenset(labels) for word, labels in index.items()}
 
 
@@ -74,7 +78,7 @@ def words_for(label: str) -> tuple[str, ...]:
     return (label, *SYNONYMS.get(label, ()))
 
 
-_INDEX = _index()
+MEANINGS = _index()
 
 
 def meaning(word: str) -> frozenset[str]:
@@ -83,7 +87,7 @@ def meaning(word: str) -> frozenset[str]:
     >>> sorted(meaning("bowel cancer"))
     ['Colon adenocarcinoma', 'Colorectal adenocarcinoma epithelium']
     """
-    return _INDEX.get(word.lower()) or frozenset({word})
+    return MEANINGS.get(word.lower()) or frozenset({word})
 
 
 @lru_cache(maxsize=4096)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
-from m3search.vocabulary.groups import GROUPS
-from m3search.vocabulary.meanings import FINDINGS, meaning, words_for
+from m3search.vocabulary.meanings import FINDINGS, MEANINGS, meaning
 
-# A list follows: "no effusion, pneumothorax or consolidation". It ends with the clause.
+# A list may follow: "no effusion, pneumothorax or consolidation". It ends with the clause.
 _DENIAL = re.compile(
-    r"\b(?:no(?: evidence of| signs? of| definite| focal| obvious)?|without(?: evidence of| signs? of)?|absence of"
-    r"|negative for|free of)\s+(?:an?\s+|any\s+)?([^.;:()]{3,80})",
+    r"\b(?:no|without|negative for|absence of|free of)\s+(?:(?:evidence|signs?) (?:of|for)\s+)?([^.;:()]+)",
     re.IGNORECASE,
 )
-_SEPARATOR = re.compile(r",\s*(?:and\s+|or\s+|nor\s+|no\s+)?|\s+(?:and|or|nor)\s+(?:no\s+)?")
-_EPITHETS = re.compile(r"^(?:(?:an?|any|the|focal|lobar|alveolar|large|small|acute|definite)\s+)+")
+_TOKEN = re.compile(r"[^\s,]+|,")
+_SEPARATORS = frozenset({",", "and", "or", "nor", "no", "without"})
+_EPITHETS = frozenset({"a", "an", "any", "the", "focal", "lobar", "large", "small", "acute", "definite", "obvious"})
 _ABNORMAL_WORDS = frozenset(
-    word.lower() for finding in FINDINGS.values() if finding.kind == "abnormal" for word in words_for(finding.label)
-) | {word.lower() for group in GROUPS for word in group.words}
+    word for word, labels in MEANINGS.items() if all(FINDINGS[label].kind == "abnormal" for label in labels)
+)
+_LONGEST = max(len(word.split()) for word in _ABNORMAL_WORDS)
 
 
 @lru_cache(maxsize=16384)
@@ -28,22 +29,35 @@ def denials_in(text: str) -> frozenset[str]:
     >>> sorted(denials_in("Cardiomegaly without pneumothorax or focal consolidation."))
     ['Consolidation', 'Pneumothorax', 'Tension pneumothorax']
     """
-    found: set[str] = set()
-    for match in _DENIAL.finditer(text):
-        for phrase in _SEPARATOR.split(match.group(1)):
-            word = _known(phrase)
-            if not word:
-                break  # the list is over, or holds what we do not know: "without fever but with effusion"
-            found |= meaning(word)
-    return frozenset(found)
+    clauses = _DENIAL.findall(text.replace("E. coli", "Escherichia coli"))
+    return frozenset[str]().union(*(meaning(word) for clause in clauses for word in _listed(clause)))
 
 
-def _known(phrase: str) -> str:
-    """The longest beginning of a phrase that the vocabulary knows, whatever its number; "" where there is none."""
-    words = _EPITHETS.sub("", phrase.strip().lower()).split()
-    for length in range(len(words), 0, -1):
-        beginning = " ".join(words[:length])
+def _listed(clause: str) -> Iterator[str]:
+    """Words of the vocabulary at the head of each member of a list; none beyond the first member that has none."""
+    tokens = _TOKEN.findall(clause.lower())
+    place = 0
+    while place < len(tokens):
+        if tokens[place] in _SEPARATORS:
+            place += 1
+            continue
+        word, length = _longest(tokens[place : place + _LONGEST])
+        if length:
+            yield word
+            place += length
+            while place < len(tokens) and tokens[place] not in _SEPARATORS:  # "pneumothorax is evident"
+                place += 1
+        elif tokens[place] in _EPITHETS:
+            place += 1
+        else:
+            return
+
+
+def _longest(tokens: list[str]) -> tuple[str, int]:
+    """The longest beginning that the vocabulary knows, in singular or plural, and its tokens; ("", 0) if none."""
+    for length in range(len(tokens), 0, -1):
+        beginning = " ".join(tokens[:length])
         for word in (beginning, beginning.removesuffix("s"), beginning + "s"):
             if word in _ABNORMAL_WORDS:
-                return word
-    return ""
+                return word, length
+    return "", 0

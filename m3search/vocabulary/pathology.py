@@ -11,6 +11,7 @@ _colon = partial(Finding, on=("pathology",), region="colon")
 _lung = partial(Finding, on=("pathology",), region="lung")
 _breast = partial(Finding, on=("pathology",), region="breast")
 _mouth = partial(Finding, on=("pathology",), region="mouth")
+_skin = partial(Finding, on=("pathology",), region="skin")
 _bone = partial(Finding, on=("pathology",), region="bone")
 
 GRADES = ("well differentiated", "moderately differentiated", "poorly differentiated")
@@ -160,32 +161,32 @@ PATHOLOGY = (
         may_show=("Malignant breast tumour", "Dysplasia", "Necrosis"), degrees=("high-grade", "low-grade"),
     ),
     # Other organs.
-    _tissue(
+    _skin(
         "Basal cell carcinoma", ("BCC", "basalioma", "basal cell skin cancer"),
         may_show=_CANCER, degrees=("nodular", "superficial"),
     ),
-    _tissue(
+    _skin(
         "Melanoma", ("malignant melanoma", "melanoma of the skin", "black skin cancer"),
         may_show=_CANCER, degrees=("invasive", "superficial spreading"),
     ),
-    _tissue(
+    _skin(
         "Skin squamous cell carcinoma", ("cutaneous squamous cell carcinoma", "squamous cell carcinoma of the skin"),
         may_show=_CANCER, degrees=GRADES,
     ),
     _tissue(
         "Gastric adenocarcinoma",
         ("stomach cancer", "gastric cancer", "adenocarcinoma of the stomach", "gastric carcinoma"),
-        may_show=_CANCER, degrees=GRADES,
+        region="stomach", may_show=_CANCER, degrees=GRADES,
     ),
     _tissue(
         "Prostate adenocarcinoma",
         ("prostate cancer", "prostatic carcinoma", "adenocarcinoma of the prostate", "prostatic adenocarcinoma"),
-        may_show=_CANCER, degrees=("Gleason 6", "Gleason 7", "high-grade"),
+        region="prostate", may_show=_CANCER, degrees=("Gleason 6", "Gleason 7", "high-grade"),
     ),
     _tissue("Mucinous carcinoma", ("mucinous adenocarcinoma", "colloid carcinoma"), may_show=_CANCER),
     _tissue(
         "Lymph node metastasis", ("metastatic lymph node", "nodal metastasis", "cancer in a lymph node"),
-        may_show=_CANCER,
+        region="lymph node", may_show=_CANCER,
     ),
     # What tissue of any organ may show.
     _tissue(

@@ -72,7 +72,7 @@ RETINA = (
         "Hard exudates",
         ("exudates", "retinal exudates", "lipid deposits in the retina", "yellow exudates", "lipid exudates"),
         may_show=("diabetic retinopathy", "Diabetic maculopathy"),
-        places=("at the macula", "around the fovea", "temporal to the fovea"), degrees=("scattered", "circinate"),
+        places=("temporal to the fovea", "along the temporal arcade"), degrees=("scattered", "circinate"),
     ),
     _eye(
         "Cotton-wool spots",

@@ -12,19 +12,19 @@ TEMPLATES = (
     "{label} {name}",
 )
 
-# The same sentence said and denied, so that nothing but the denial tells the two apart.
+# The same sentence said and denied, so that nothing but the denial tells the two apart; the plainest first.
 PAIRS = (
+    ("{name} with {label}", "{name} without {label}"),
     ("{name} of {label}", "{name} with no {label}"),
     ("{name} showing {label}", "{name} showing no {label}"),
     ("{label} on {name}", "no {label} on {name}"),
-    ("{name} with {label}", "{name} without {label}"),
     ("{label} {name}", "{name} negative for {label}"),
     ("{name} positive for {label}", "{name} negative for {label}"),
     ("{name} with signs of {label}", "{name} without signs of {label}"),
     ("{name}: evidence of {label}", "{name}: no evidence of {label}"),
 )
 
-# A finding by itself, said and denied.
+# A finding by itself, said and denied; the plainest first.
 BARE_PAIRS = (
     ("{label}", "no {label}"),
     ("{label}", "without {label}"),
