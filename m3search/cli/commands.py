@@ -17,6 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich's takes twice as long to import as everything else
 )
 model_app = typer.Typer(help="The encoders that are installed here.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
@@ -106,7 +107,7 @@ def query(
 
     if as_json and as_csv:
         raise UsageError("choose one of --json and --csv")
-    names = [name.strip() for name in modality.split(",") if name.strip()] if modality else None
+    names = None if modality is None else [name.strip() for name in modality.split(",")]
     engine = Engine.open(index, model)
     results = engine.search(text, image=image, item=item, k=k, modality=names, where=where)
     if html:
@@ -123,7 +124,7 @@ def show(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Everything stored of one item, with how its pixels became a vector."""
+    """Show all that is stored of one item. That includes how its pixels became a vector."""
     from m3search.cli import printing
     from m3search.search import Engine
 
@@ -172,7 +173,7 @@ def demo(
     ] = Path("demo"),
     patients: Annotated[int, typer.Option("--patients", min=1, help="How many synthetic patients.")] = 8,
 ) -> None:
-    """Write synthetic patients, index them, search them, and draw a contact sheet."""
+    """Try it all on synthetic patients. Writes them, indexes them, searches them and draws a contact sheet."""
     from m3search.cli.demo import run_demo
 
     run_demo(out, patients)
@@ -180,7 +181,7 @@ def demo(
 
 @app.command()
 def doctor(as_json: JsonOption = False) -> None:
-    """What this machine can do for m3search, and what each missing piece costs."""
+    """What this machine can do for m3search. Names what each missing piece costs and how to get it."""
     from m3search.cli import printing
     from m3search.doctor import examine
 
