@@ -91,6 +91,7 @@ class BindConfig:
     steps: int
     batch: int = 16  # items of each modality per step
     centres: int = 48  # centre texts per step
+    pool: int = 600  # of centre texts of each modality, from which they are drawn
     warmup: int = 50
     lr: float = 2e-5
     weight_decay: float = 1e-5

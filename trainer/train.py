@@ -22,7 +22,7 @@ from torch import nn
 
 from m3search.trainer import parallel
 from m3search.trainer.bind import Bind, disagreement, merged
-from m3search.trainer.centres import centre_texts
+from m3search.trainer.centres import centre_texts_of_all
 from m3search.trainer.config import RunConfig, TrainConfig, load_config
 from m3search.trainer.corpus import Corpus, Say, load_corpus
 from m3search.trainer.distil import Distil
@@ -141,7 +141,7 @@ def bind(specialists: Mapping[str, Specialist], run: Run) -> tuple[dict[str, Spe
     """Stage 1: bound copies of the specialists, and how far apart their text encoders are, before and after."""
     config, frozen = run.config, run.frozen
     specialists = copy.deepcopy(dict(specialists))
-    centres = [text.words for text in centre_texts(run.corpus.rows("training"), seed=config.run.seed)]
+    centres = centres_of(run)
     alignment = {"specialists": disagreement(specialists, frozen, centres)}
     if config.bind.rotate:
         rotate(specialists, frozen, centres)
@@ -155,9 +155,8 @@ def bind(specialists: Mapping[str, Specialist], run: Run) -> tuple[dict[str, Spe
 
 def distil(bound: Mapping[str, Specialist], run: Run) -> Shareable:
     """Stage 2: one text encoder for the towers of all."""
-    centres = [text.words for text in centre_texts(run.corpus.rows("training"), seed=run.config.run.seed)]
     own = {name: own_texts(run.corpus, name) for name in bound}
-    student = run.fit(Distil(bound, own, centres, run.frozen, run.config), run.checkpoints.of("distil"))
+    student = run.fit(Distil(bound, own, centres_of(run), run.frozen, run.config), run.checkpoints.of("distil"))
     assert isinstance(student, UpperText)
     return Shareable(student, {name: specialist.tower for name, specialist in bound.items()})
 
@@ -173,6 +172,12 @@ def tune(name: str, text: UpperText, specialists: Mapping[str, Specialist], run:
 def figures_of(shared: Shareable, run: Run) -> dict[str, Figures]:
     """Retrieval on the held-out items."""
     return shared_figures(shared.towers, encoder(shared.text, run.frozen), run.corpus)
+
+
+def centres_of(run: Run) -> list[str]:
+    """Centre texts of all modalities, as many of each."""
+    by_modality = centre_texts_of_all(run.corpus.rows("training"), list(run.config.modalities), run.config.bind.pool)
+    return [text.words for texts in by_modality.values() for text in texts]
 
 
 def own_texts(corpus: Corpus, modality: str) -> list[str]:

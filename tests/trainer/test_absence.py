@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from m3search.trainer.absence import LOOKED_FOR, absence_is_known, facts
 from m3search.datasets import Row, read_manifests
+from m3search.trainer.absence import LOOKED_FOR, absence_is_known, facts
 from m3search.vocabulary import FINDINGS, meaning
 
 NIH = "NIH ChestX-ray8/14 subset"

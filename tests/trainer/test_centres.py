@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from m3search.trainer.centres import AT_HAND, centre_texts, centre_texts_of_all
 from m3search.datasets import Row, read_manifests, split
+from m3search.trainer.centres import AT_HAND, centre_texts, centre_texts_of_all
 from m3search.trainer.texts import Text
 from m3search.vocabulary import FINDINGS, american, british, denials_in
 
