@@ -23,7 +23,8 @@ from m3search.encoders.base import normalise
 from m3search.trainer import train
 from m3search.trainer.config import TrainConfig, load_config
 from m3search.trainer.measure import shared_figures, specialist_figures
-from m3search.trainer.model import Specialist, build_text, encoder
+from m3search.trainer.model import Specialist
+from m3search.trainer.text_encoder import build_text, encoder
 from m3search.trainer.validate import Figures
 
 CONFIGURATION = Path("trainer/configs/m3bind-small.toml")

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from m3search.encoders.towers import ImageTower
+from m3search.encoders.towers import SignalTower
+from m3search.trainer.model import OpenClipTower, Specialist
 from m3search.trainer.torchvision_shim import ensure_torchvision
 
 if TYPE_CHECKING:
     from m3search.trainer.config import BindConfig
-    from m3search.trainer.model import Specialist
 
-TEXT_TARGETS = ("query", "value")
+TEXT_TARGETS = ("query", "value", "q_proj", "v_proj")
+FUSED = ("qkv", "attn")  # transformers that keep query, key and value in one matrix have all of it adapted
 
 
 def add_adapters(specialist: Specialist, config: BindConfig) -> None:
@@ -42,19 +43,28 @@ def add_adapters(specialist: Specialist, config: BindConfig) -> None:
 
 def text_targets(specialist: Specialist) -> list[str]:
     """Names, within the text encoder, of what is adapted."""
-    return [name for name, _ in specialist.text.named_modules() if name.rpartition(".")[2] in TEXT_TARGETS]
+    return _attention(specialist.text)
 
 
 def tower_targets(specialist: Specialist) -> list[str]:
     """Names, within the tower, of what is adapted."""
     tower = specialist.tower
-    if not isinstance(tower, ImageTower):
+    if isinstance(tower, OpenClipTower):
+        return _attention(tower)
+    if isinstance(tower, SignalTower):
         return [name for name, module in tower.named_modules() if isinstance(module, nn.Conv1d)]
     return [
         f"trunk.{name}"
         for name, module in tower.trunk.named_modules()
         if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and not _frozen(name, tower.trunk.frozen)
     ]
+
+
+def _attention(network: nn.Module) -> list[str]:
+    """Query and value of a transformer, by their names; where they are fused, the layer that holds them."""
+    names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.MultiheadAttention)]
+    apart = [name for name in names if name.rpartition(".")[2] in TEXT_TARGETS]
+    return apart or [name for name in names if name.rpartition(".")[2] in FUSED]
 
 
 def _frozen(name: str, blocks: int) -> bool:

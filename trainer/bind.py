@@ -20,7 +20,8 @@ from m3search.trainer import losses, objective, parallel
 from m3search.trainer.adapters import add_adapters, learning, merge_adapters
 from m3search.trainer.corpus import Corpus, Sampler
 from m3search.trainer.loop import Draw, Stage
-from m3search.trainer.model import FrozenText, Specialist, autocast, decayed, device_of, embed_texts, text_vectors
+from m3search.trainer.model import Specialist, autocast, decayed, device_of
+from m3search.trainer.text_encoder import FrozenText, text_vectors
 
 if TYPE_CHECKING:
     from m3search.trainer.config import TrainConfig
@@ -82,7 +83,7 @@ class Bind(Stage):
         sentences = objective.draw_sentences(rows, book, draw.rng)
         with autocast(run, self.device):
             items = parallel.embed(specialist.tower, inputs.to(self.device), run.chunk).float()
-            texts = embed_texts(specialist.text, self.frozen, [*sentences.words, *book.labels, *drawn])
+            texts = specialist.text.embed(self.frozen, [*sentences.words, *book.labels, *drawn])
         own, names, centres = texts.parts(len(sentences.words), len(book.labels), len(drawn))
         batch = objective.Batch(rows, items, sentences, own, names, book.labels)
         return centres, objective.terms(batch, self.config.loss, specialist.scale, specialist.label_bias)

@@ -46,6 +46,8 @@ class ModalityConfig:
     trunk_lr: float = 2e-4
     weight_decay: float = 0.02
     dropout: float = 0.1
+    image_tower: str = ""  # an open_clip model (see openclip.py) to start from; "" is EfficientNet-Lite0
+    text_tower: str = ""  # likewise; "" is MiniLM
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,17 +16,8 @@ from torch import Tensor, nn
 from m3search.encoders.base import normalise
 from m3search.trainer import losses
 from m3search.trainer.loop import Draw, Stage
-from m3search.trainer.model import (
-    FrozenText,
-    Specialist,
-    UpperText,
-    autocast,
-    build_text,
-    decayed,
-    device_of,
-    embed_texts,
-    text_vectors,
-)
+from m3search.trainer.model import Specialist, autocast, decayed, device_of
+from m3search.trainer.text_encoder import FrozenText, UpperText, build_text, text_vectors
 
 if TYPE_CHECKING:
     from m3search.trainer.config import TrainConfig
@@ -71,7 +62,7 @@ class Distil(Stage):
         size = min(self.config.distil.batch, len(self.texts))
         chosen = draw.rng.choice(len(self.texts), size, replace=False)
         with autocast(self.config.run, self.device):
-            found = embed_texts(self.module, self.frozen, [self.texts[i] for i in chosen]).embeddings
+            found = self.module.embed(self.frozen, [self.texts[i] for i in chosen]).embeddings
         student, teacher = found.float(), self.targets[torch.from_numpy(chosen).to(self.device)]
         dims = self.config.distil.dims
         return {"distil": losses.nested(dims, lambda dim: losses.distil(student[:, :dim], teacher[:, :dim]))}
@@ -103,8 +94,10 @@ def lessons(
 
 @torch.no_grad()
 def mean_text(teachers: Mapping[str, Specialist], config: TrainConfig) -> UpperText:
-    """A text encoder whose weights are the mean of the teachers'."""
+    """A text encoder whose weights are the mean of the teachers', or its warm start where these are of other kinds."""
     student = build_text(config)
+    if not all(isinstance(teacher.text, UpperText) for teacher in teachers.values()):
+        return student
     states = [teacher.text.state_dict() for teacher in teachers.values()]
     student.load_state_dict({name: torch.stack([s[name].cpu() for s in states]).mean(0) for name in states[0]})
     return student.requires_grad_(True)

@@ -22,8 +22,10 @@ from m3search.errors import TrainingError
 from m3search.trainer.card import WEIGHTS_LICENCE, model_card, sources
 from m3search.trainer.graph import graph, pack, share_weights, unpack
 from m3search.trainer.measure import shared_figures
-from m3search.trainer.model import FrozenText, item_embeddings, minilm_folder
+from m3search.trainer.model import item_embeddings
 from m3search.trainer.router import ROUTER_SIZE, train_router
+from m3search.trainer.starts import minilm_folder
+from m3search.trainer.text_encoder import FrozenText
 from m3search.trainer.validate import as_dict, table
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import numpy as np
 from torch import nn
 
 from m3search.encoders.base import normalise
-from m3search.trainer.model import FrozenText, Specialist, item_embeddings, text_vectors
+from m3search.trainer.model import Specialist, item_embeddings
+from m3search.trainer.text_encoder import FrozenText, text_vectors
 from m3search.trainer.validate import Figures, evaluate
 
 if TYPE_CHECKING:

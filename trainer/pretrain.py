@@ -9,15 +9,8 @@ from torch import Tensor, nn
 from m3search.trainer import losses, objective, parallel
 from m3search.trainer.corpus import Corpus, Sampler
 from m3search.trainer.loop import Draw, Stage
-from m3search.trainer.model import (
-    FrozenText,
-    Specialist,
-    autocast,
-    device_of,
-    embed_texts,
-    item_embeddings,
-    text_vectors,
-)
+from m3search.trainer.model import Specialist, autocast, device_of, item_embeddings
+from m3search.trainer.text_encoder import FrozenText, text_vectors
 from m3search.trainer.validate import evaluate, table
 
 if TYPE_CHECKING:
@@ -51,7 +44,7 @@ class Pretrain(Stage):
         sentences = objective.draw_sentences(rows, self.phrasebook, draw.rng)
         with autocast(run, self.device):
             items = parallel.embed(specialist.tower, inputs.to(self.device), run.chunk).float()
-            texts = embed_texts(specialist.text, self.frozen, [*sentences.words, *self.phrasebook.labels])
+            texts = specialist.text.embed(self.frozen, [*sentences.words, *self.phrasebook.labels])
         own, names = texts.parts(len(sentences.words), len(self.phrasebook.labels))
         batch = objective.Batch(rows, items, sentences, own, names, self.phrasebook.labels)
         found = objective.terms(batch, self.config.loss, specialist.scale, specialist.label_bias, queue=self.queue)

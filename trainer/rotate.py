@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from m3search.trainer.model import FrozenText, Specialist, text_vectors
+from m3search.trainer.model import Specialist
+from m3search.trainer.text_encoder import FrozenText, text_vectors
 
 if TYPE_CHECKING:
     from m3search.types import Float32

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +28,10 @@ from m3search.trainer.corpus import Corpus, Say, load_corpus
 from m3search.trainer.distil import Distil
 from m3search.trainer.loop import Stage, checkpoint_path, fit
 from m3search.trainer.measure import mean_ratio, shared_figures, specialist_figures
-from m3search.trainer.model import FrozenText, Specialist, UpperText, build_specialist, build_text, encoder
+from m3search.trainer.model import Specialist, build_specialist
 from m3search.trainer.pretrain import Pretrain
 from m3search.trainer.rotate import rotate
+from m3search.trainer.text_encoder import FrozenText, UpperText, build_text, encoder
 from m3search.trainer.tune import Shared, Tune, with_head
 from m3search.trainer.validate import Figures, table
 
@@ -72,10 +73,16 @@ class Trained:
     alignment: Mapping[str, float]  # mean squared distance of unit embeddings between encoders, by stage
 
 
-def train(config_path: Path, out: Path, *, say: Say = print) -> dict[str, Figures]:
+def train(
+    config_path: Path, out: Path, *, image_tower: str = "", text_tower: str = "", say: Say = print
+) -> dict[str, Figures]:
     """Train as the configuration says and export the bundle to the folder `out`; figures on held-out groups.
 
     A killed run goes on where it was when it is started again, and finished stages are not repeated.
+
+    Args:
+        image_tower: open_clip model that all image towers start from, instead of what the configuration says.
+        text_tower: likewise of the specialists' text encoders.
 
     Raises:
         TrainingError: the configuration or its data is wrong.
@@ -83,13 +90,26 @@ def train(config_path: Path, out: Path, *, say: Say = print) -> dict[str, Figure
     """
     from m3search.trainer.export import write_bundle
 
-    config, started = load_config(Path(config_path)), time.monotonic()
+    config, started = starting_from(load_config(Path(config_path)), image_tower, text_tower), time.monotonic()
     with parallel.processes():
         run = prepare(config, say if parallel.is_first() else lambda _message: None)
         trained = run_stages(run)
         if parallel.is_first():
             write_bundle(trained, run, out, seconds=time.monotonic() - started)
     return dict(trained.figures)
+
+
+def starting_from(config: TrainConfig, image_tower: str, text_tower: str) -> TrainConfig:
+    """The configuration with other starts; "" leaves what it says."""
+    modalities = {
+        name: replace(
+            settings,
+            image_tower=image_tower if image_tower and settings.input.kind == "image" else settings.image_tower,
+            text_tower=text_tower or settings.text_tower,
+        )
+        for name, settings in config.modalities.items()
+    }
+    return replace(config, modalities=modalities)
 
 
 def prepare(config: TrainConfig, say: Say) -> Run:

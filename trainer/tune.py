@@ -22,16 +22,8 @@ from m3search.trainer import losses, objective
 from m3search.trainer.corpus import Corpus, Sampler, Say
 from m3search.trainer.loop import Draw, Stage
 from m3search.trainer.measure import shared_figures
-from m3search.trainer.model import (
-    FrozenText,
-    Specialist,
-    UpperText,
-    autocast,
-    decayed,
-    device_of,
-    embed_texts,
-    encoder,
-)
+from m3search.trainer.model import Specialist, autocast, decayed, device_of
+from m3search.trainer.text_encoder import FrozenText, UpperText, encoder
 from m3search.trainer.validate import table
 
 if TYPE_CHECKING:
@@ -123,9 +115,9 @@ class Tune(Stage):
         sentences = objective.draw_sentences(rows, self.phrasebook, draw.rng)
         words = [*sentences.words, *self.phrasebook.labels]
         with autocast(self.config.run, self.device):
-            found = embed_texts(shared.text, self.frozen, words)
+            found = shared.text.embed(self.frozen, words)
             with torch.no_grad():
-                before = embed_texts(self.before, self.frozen, words)
+                before = self.before.embed(self.frozen, words)
         own, names = found.parts(len(sentences.words), len(self.phrasebook.labels))
         batch = objective.Batch(rows, torch.cat(embedded), sentences, own, names, self.phrasebook.labels)
         scale = shared.log_scale.exp().clamp(max=100.0)

@@ -159,11 +159,18 @@ def train(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the bundle. Default: runs/<name of the configuration>.")
     ] = None,
+    image_tower: Annotated[
+        str, typer.Option("--image-tower", help="open_clip model that image towers start from: hf-hub:…, local-dir:…")
+    ] = "",
+    text_tower: Annotated[
+        str, typer.Option("--text-tower", help="open_clip model that the specialists' text encoders start from.")
+    ] = "",
 ) -> None:
-    """Train encoders and write them as a bundle."""
+    """Train encoders and write them as a bundle. A run that was killed goes on where it was."""
     from m3search.trainer.train import train as run_training
 
-    run_training(config, out or Path("runs") / config.stem, say=typer.echo)
+    out = out or Path("runs") / config.stem
+    run_training(config, out, image_tower=image_tower, text_tower=text_tower, say=typer.echo)
 
 
 @app.command()

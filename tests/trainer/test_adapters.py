@@ -12,7 +12,8 @@ from torch import nn
 from m3search.encoders.towers import SignalTower, TextConfig, TextTower
 from m3search.trainer.adapters import add_adapters, merge_adapters, text_targets, tower_targets
 from m3search.trainer.config import BindConfig, load_config
-from m3search.trainer.model import Specialist, UpperText, build_specialist
+from m3search.trainer.model import Specialist, build_specialist
+from m3search.trainer.text_encoder import UpperText
 
 pytestmark = pytest.mark.usefixtures("warm_starts")
 IMAGES = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -10,8 +10,9 @@ import torch
 
 from m3search.trainer.bind import disagreement
 from m3search.trainer.config import load_config
-from m3search.trainer.model import FrozenText, build_specialist, text_vectors
+from m3search.trainer.model import build_specialist
 from m3search.trainer.rotate import last_linear, rotate, rotations
+from m3search.trainer.text_encoder import FrozenText, text_vectors
 
 TEXTS = ["pleural effusion", "no pleural effusion", "heart attack", "colon cancer", "normal", "drusen of the macula"]
 

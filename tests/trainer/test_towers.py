@@ -40,7 +40,7 @@ def test_the_text_tower_computes_what_minilm_computes(minilm: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="the reference implementation is not installed")
     from tokenizers import Tokenizer
 
-    from m3search.trainer.model import warm_text_tower
+    from m3search.trainer.starts import warm_text_tower
 
     tokenizer = Tokenizer.from_file(str(minilm / "tokenizer.json"))
     tokenizer.enable_padding()

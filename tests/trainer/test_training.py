@@ -20,7 +20,7 @@ from m3search.trainer import loop
 from m3search.trainer.config import load_config
 from m3search.trainer.corpus import check_rows, load_corpus
 from m3search.trainer.loop import schedule
-from m3search.trainer.train import train
+from m3search.trainer.train import Trained, prepare, run_stages, train
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +61,26 @@ def steps_told(said: list[str]) -> list[str]:
     return [line.split("  about")[0] for line in said if re.match(r"[a-z-]+ \d+/\d+  ", line)]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(run: tuple[Path, list[str]]) -> Trained:
+    """What the undisturbed run ended with, read from its checkpoints."""
+    return stages_of(run[0], [])
+
+
+def stages_of(folder: Path, said: list[str]) -> Trained:
+    """All stages but the export."""
+    return run_stages(prepare(load_config(folder / "toy.toml"), said.append))
+
+
 @pytest.mark.parametrize("kill_at", ["pretrain-pathology", "bind", "distil", "tune"])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    run: tuple[Path, list[str]], toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: str
+    run: tuple[Path, list[str]], undisturbed: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: str
 ) -> None:
     """Killed right after the first checkpoint of a stage that has more steps to go."""
-    shutil.copytree(toy, tmp_path, dirs_exist_ok=True)
-    shutil.copytree(run[0] / "cache", tmp_path / "cache", dirs_exist_ok=True)
-    for done in (tmp_path / "cache" / "runs" / "toy").glob("*.pt"):  # as if stages before were done, this one not begun
-        if done.name.startswith(("tune", "distil", kill_at)) or (kill_at == "bind" and done.name.startswith("bind")):
+    shutil.copytree(run[0], tmp_path, dirs_exist_ok=True)
+    order = ["pretrain-pathology", "bind", "distil", "tune"]
+    for stage in order[order.index(kill_at) :]:  # as if the run had come just so far
+        for done in (tmp_path / "cache" / "runs" / "toy").glob(f"{stage}-*.pt"):
             done.unlink()
     save = loop._save
 
@@ -80,20 +91,22 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
 
     monkeypatch.setattr(loop, "_save", kill)
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "toy.toml", tmp_path / "bundle", say=lambda _: None)
+        stages_of(tmp_path, [])
     monkeypatch.undo()
     said: list[str] = []
-    train(tmp_path / "toy.toml", tmp_path / "bundle", say=said.append)
+    resumed = stages_of(tmp_path, said)
     assert f"{kill_at}: going on after step 1" in said
-    undisturbed = [line for line in steps_told(run[1]) if line.startswith(kill_at)]
-    assert [line for line in steps_told(said) if line.startswith(kill_at)] == undisturbed
-    for name in ("pathology.safetensors", "text.safetensors"):
-        assert (tmp_path / "bundle" / name).read_bytes() == (run[0] / "bundle" / name).read_bytes()
+    expected = [line for line in steps_told(run[1]) if line.startswith(kill_at)]
+    assert [line for line in steps_told(said) if line.startswith(kill_at)] == expected
+    for name, network in (("text", resumed.shared.text), *resumed.shared.towers.items()):
+        reference = undisturbed.shared.text if name == "text" else undisturbed.shared.towers[name]
+        for key, tensor in reference.state_dict().items():
+            torch.testing.assert_close(network.state_dict()[key], tensor, atol=1e-6, rtol=0, msg=f"{name}: {key}")
 
 
-def test_a_finished_run_is_not_repeated(run: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_a_finished_run_is_not_repeated(run: tuple[Path, list[str]]) -> None:
     said: list[str] = []
-    train(run[0] / "toy.toml", tmp_path / "again", say=said.append)
+    stages_of(run[0], said)
     assert not steps_told(said)
     assert "bind: done before" in said
 
