@@ -155,7 +155,7 @@ def _precision(ranking: Ranking, k: int | None) -> Float64:
 
 
 def _success(ranking: Ranking, k: int | None) -> Float64:
-    return _hits(ranking, k).any(axis=1).astype(np.float64)
+    return np.asarray(_hits(ranking, k).any(axis=1), dtype=np.float64)
 
 
 def _average_precision(ranking: Ranking, k: int | None) -> Float64:
