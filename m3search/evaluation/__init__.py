@@ -6,15 +6,20 @@ protocols.py    retrieval: label names, items and texts as queries; trials.py, f
 
 from m3search.evaluation.figures import Figure, QueryScore, summarise
 from m3search.evaluation.items import MIN_RELEVANT, Label, LabelledItems, Scope
+from m3search.evaluation.judged import MEASURES, evaluate
 from m3search.evaluation.protocols import image_to_image, text_to_image
+from m3search.evaluation.report import Report
 
 __all__ = [
+    "MEASURES",
     "MIN_RELEVANT",
     "Figure",
     "Label",
     "LabelledItems",
     "QueryScore",
+    "Report",
     "Scope",
+    "evaluate",
     "image_to_image",
     "summarise",
     "text_to_image",

@@ -44,6 +44,11 @@ class Figure:
         low, high = (interval.low, interval.high) if bounded else (None, None)
         return cls(interval.mean, low, high, chance, queries, items)
 
+    def text(self) -> str:
+        """Value and interval for a table, 22 characters: "  0.719 [0.683, 0.755]"."""
+        interval = "" if self.low is None or self.high is None else f"[{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.value:7.3f} {interval:14}"
+
 
 def summarise(scores: Iterable[QueryScore], by: Literal["modality", "source"] = "modality") -> dict[str, Figure]:
     """Means per modality, or per "modality/source", in the order of their first query."""

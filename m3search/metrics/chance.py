@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m3search.metrics.ranked import Measure, discounts
+from m3search.metrics.ranked import Measure, Ranking, discounts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -15,25 +15,38 @@ if TYPE_CHECKING:
     Float64 = npt.NDArray[np.float64]
 
 
-def expected(measure: Measure, gains: Float64, gallery: int) -> float:
+def expected(measure: Measure, gains: Float64, gallery: int, missing: Float64 | None = None) -> float:
     """The mean of a measure over all orders of a gallery of so many items; NaN where nothing is relevant.
 
     Args:
         measure: which one.
-        gains: (R,) of the relevant items, all of them in the gallery.
+        gains: (R,) of the relevant items in the gallery.
         gallery: how many items are ranked, relevant ones included.
+        missing: (M,) gains of relevant items that are not in the gallery, so that no order finds them.
 
     Raises:
         ValueError: more relevant items than items.
     """
-    gains = np.asarray(gains, dtype=np.float64)
-    gains = gains[gains > 0]
+    gains, missing = _positive(gains), _positive(() if missing is None else missing)
     if len(gains) > gallery:
         raise ValueError(f"{len(gains)} relevant items in a gallery of {gallery}")
     if not len(gains):
-        return float("nan")
+        return 0.0 if len(missing) else float("nan")
     places = min(measure.k or gallery, gallery)
-    return _EXPECTED[measure.kind](measure, gains, gallery, places)
+    return _EXPECTED[measure.kind](measure, gains, gallery, places) * _within_reach(measure, gains, missing)
+
+
+def _positive(gains: npt.ArrayLike) -> Float64:
+    """Those above 0, largest first."""
+    values = np.sort(np.asarray(gains, dtype=np.float64))[::-1]
+    return values[values > 0]
+
+
+def _within_reach(measure: Measure, gains: Float64, missing: Float64) -> float:
+    """Missing items only change what a measure divides by: by as much for a random order as for the best one."""
+    judged = _positive(np.concatenate([gains, missing]))
+    all_judged, only_found = (measure(Ranking(gains[None], ideal[None]))[0] for ideal in (judged, gains))
+    return float(all_judged / only_found)
 
 
 def expected_average_precision(relevant: int, gallery: int) -> float:
@@ -62,7 +75,7 @@ def _average_precision(measure: Measure, gains: Float64, gallery: int, places: i
 
 
 def _ndcg(measure: Measure, gains: Float64, gallery: int, places: int) -> float:  # noqa: ARG001
-    ideal = np.sort(gains)[::-1][:places]
+    ideal = gains[:places]
     return float(gains.sum() / gallery * discounts(places).sum() / (ideal @ discounts(len(ideal))))
 
 
