@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
     from m3search.encoders import load_encoder
     from m3search.errors import M3SearchError
+    from m3search.evaluation import evaluate
     from m3search.indexer import Report, index
     from m3search.search import Engine, Results
     from m3search.types import Hit
 
 __version__ = "0.1.0"
-__all__ = ["Engine", "Hit", "M3SearchError", "Report", "Results", "index", "load_encoder", "open"]
+__all__ = ["Engine", "Hit", "M3SearchError", "Report", "Results", "evaluate", "index", "load_encoder", "open"]
 
 _HOMES = {
     "Engine": "m3search.search",
@@ -28,6 +29,7 @@ _HOMES = {
     "M3SearchError": "m3search.errors",
     "Report": "m3search.indexer",
     "Results": "m3search.search",
+    "evaluate": "m3search.evaluation",
     "index": "m3search.indexer",
     "load_encoder": "m3search.encoders",
 }

@@ -1,0 +1,92 @@
+"""Confidence intervals by bootstrap: queries, or whole patients with their queries, are drawn again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Float64 = npt.NDArray[np.float64]
+
+SAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and its confidence interval; all NaN where nothing is defined."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap_interval(
+    values: Float64,
+    groups: npt.ArrayLike | None = None,
+    *,
+    level: float = 0.95,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap of the mean over queries. The same seed gives the same interval.
+
+    Args:
+        values: (Q,) one measure per query; NaN is left out.
+        groups: (Q,) queries of one group (a patient) are not independent and are drawn together; None: each alone.
+        level: of confidence.
+        samples: how often to draw.
+        seed: of the draws.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    names = np.arange(len(values)) if groups is None else np.asarray(groups)
+    keep = ~np.isnan(values)
+    if not keep.any():
+        return Interval(float("nan"), float("nan"), float("nan"))
+    _, member = np.unique(names[keep], return_inverse=True)
+    sums, counts = np.bincount(member, weights=values[keep]), np.bincount(member)
+    times = _draws(len(sums), samples, seed)
+    return _percentiles(float(values[keep].mean()), (times @ sums) / (times @ counts), level)
+
+
+def interval_of(
+    statistic: Callable[[Float64], Float64],
+    groups: npt.ArrayLike,
+    *,
+    level: float = 0.95,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap of a statistic that is no mean over queries: an AUROC, a mean over classes.
+
+    Args:
+        statistic: from weights (S, N), how often each item counts, to its values (S,); a value may be NaN where a draw
+            left nothing to compute it from, and such draws are left out.
+        groups: (N,) items of one group are drawn together.
+        level: of confidence.
+        samples: how often to draw.
+        seed: of the draws.
+    """
+    _, member = np.unique(np.asarray(groups), return_inverse=True)
+    if not len(member):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    times = _draws(int(member.max()) + 1, samples, seed).astype(np.float64)
+    whole = statistic(np.ones((1, len(member))))
+    return _percentiles(float(whole[0]), statistic(times[:, member]), level)
+
+
+def _draws(groups: int, samples: int, seed: int) -> npt.NDArray[np.int64]:
+    """(samples, groups) how often each group is drawn."""
+    return np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=samples)
+
+
+def _percentiles(mean: float, drawn: Float64, level: float) -> Interval:
+    defined = drawn[~np.isnan(drawn)]
+    if not len(defined):
+        return Interval(mean, float("nan"), float("nan"))
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean, float(low), float(high))
