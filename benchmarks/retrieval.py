@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _, held_out = split(read_manifests([options.data / DATASETS["train"].manifests]))
     encoders = [load_encoder(options.bundle)]
     if options.baseline:
-        from benchmarks.untrained import UntrainedEncoder
+        from m3search.trainer.untrained import UntrainedEncoder
 
         encoders.append(UntrainedEncoder(CONFIGURATION))
     results = {}
