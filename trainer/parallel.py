@@ -44,6 +44,16 @@ def processes() -> Iterator[None]:
         dist.destroy_process_group()
 
 
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """What is inside is done by the first process, then by the others: it fills the caches that they find filled."""
+    if not is_first():
+        dist.barrier()
+    yield
+    if is_first() and world() > 1:
+        dist.barrier()
+
+
 def embed(function: Callable[[Tensor], Tensor], inputs: Tensor, chunk: int = 0) -> Tensor:
     """`function` of all inputs (B, ...): (B, D), computed by all processes together.
 

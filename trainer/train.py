@@ -116,7 +116,8 @@ def prepare(config: TrainConfig, say: Say) -> Run:
     """Read and decode the data."""
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    corpus = load_corpus(config, say)
+    with parallel.first_alone():
+        corpus = load_corpus(config, say)
     return Run(config, corpus, FrozenText(config), Checkpoints(config, corpus), say)
 
 
