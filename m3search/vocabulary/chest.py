@@ -83,8 +83,7 @@ CHEST = (
         is_a=("Viral pneumonia",), may_show=OPACITIES, places=ZONES, degrees=("severe",),
     ),
     _chest(
-        "Lipoid pneumonia",
-        ("lipid pneumonia", "exogenous lipoid pneumonia", "cholesterol pneumonia", "oil aspiration pneumonia"),
+        "Lipoid pneumonia", ("lipid pneumonia", "lipoid pneumonitis"),
         is_a=("Pneumonia",), may_show=(*OPACITIES, "Lung mass"), places=LOBES, degrees=("chronic",),
     ),
     _chest(
@@ -115,16 +114,15 @@ CHEST = (
     ),
     _chest(
         "Atelectasis",
-        ("partially collapsed lung tissue", "lung volume loss", "lung collapse", "lobar collapse", "collapsed lung",
-         "plate atelectasis", "collapse of lung tissue"),
+        ("partially collapsed lung tissue", "lung volume loss", "lung collapse", "collapsed lung",
+         "collapse of lung tissue"),
         may_show=("Consolidation",), places=(*LOBES, "at the left base", "at the right base", "at both bases"),
         degrees=("linear", "subsegmental", "mild"),
     ),
     _chest(
         "Pulmonary edema",
         ("fluid in the lungs", "lung congestion", "pulmonary oedema", "edema of the lungs", "oedema of the lungs",
-         "water on the lungs", "pulmonary congestion", "interstitial pulmonary edema", "alveolar edema",
-         "congestive lung changes"),
+         "water on the lungs", "pulmonary congestion", "congestive lung changes"),
         may_show=("Pleural effusion", "Cardiomegaly", "Kerley B lines", *OPACITIES), places=("in both lungs",),
         degrees=(*DEGREES, "interstitial", "acute"),
     ),
@@ -140,8 +138,7 @@ CHEST = (
     # Nodules and tumours.
     _chest(
         "Lung nodule",
-        ("pulmonary nodule", "coin lesion", "small spot on the lung", "solitary pulmonary nodule", "nodule in the lung",
-         "nodular opacity"),
+        ("pulmonary nodule", "coin lesion", "small spot on the lung", "nodule in the lung", "nodular opacity"),
         may_show=("Lung cancer", "Benign lung tumour"), places=LOBES + ZONES,
         degrees=("solitary", "calcified", "small", "solid", "spiculated"),
     ),
@@ -193,7 +190,7 @@ CHEST = (
         may_show=("Pleural effusion",), places=(*BOTH, "at the apices"), degrees=("mild", "marked"),
     ),
     _chest(
-        "Pleural plaques", ("calcified pleural plaques", "asbestos plaques"),
+        "Pleural plaques", ("asbestos plaques",),
         may_show=("Pleural thickening",), places=("on both sides", "along the diaphragm"),
     ),
     # Chronic lung disease.
@@ -236,8 +233,7 @@ CHEST = (
         may_show=("Cardiomegaly",), degrees=SIZES,
     ),
     _chest(
-        "Lymphadenopathy",
-        ("enlarged lymph nodes", "hilar lymphadenopathy", "mediastinal lymphadenopathy", "swollen lymph nodes"),
+        "Lymphadenopathy", ("enlarged lymph nodes", "swollen lymph nodes"),
         places=("at the hila", "in the mediastinum"), degrees=("bulky",),
     ),
     _chest("Widened mediastinum", ("mediastinal widening", "broad mediastinum"), may_show=("Aortic aneurysm",)),

@@ -73,9 +73,10 @@ CT = (
         "Hydrocephalus", ("enlarged ventricles", "dilated ventricles", "ventriculomegaly", "water on the brain"),
         degrees=("obstructive", "mild", "severe"),
     ),
+    _head("Mass effect", ("compression of the brain", "space-occupying effect"), degrees=("marked", "mild")),
     _head(
-        "Mass effect", ("midline shift", "shift of the midline"),
-        places=("to the left", "to the right"), degrees=("marked",),
+        "Midline shift", ("shift of the midline", "displaced midline"),
+        is_a=("Mass effect",), places=("to the left", "to the right"), degrees=("marked",),
     ),
     _head(
         "Brain tumour", ("brain tumor", "intracranial tumour", "intracranial tumor", "brain mass", "intracranial mass"),
@@ -92,7 +93,7 @@ CT = (
     ),
     # Abdomen.
     _abdomen(
-        "Kidney cyst", ("renal cyst", "cyst of the kidney", "simple renal cyst", "fluid-filled sac of the kidney"),
+        "Kidney cyst", ("renal cyst", "cyst of the kidney", "fluid-filled sac of the kidney"),
         places=KIDNEYS, degrees=("simple", *SIZES),
     ),
     _abdomen(
@@ -104,10 +105,10 @@ CT = (
         may_show=("Renal stone",), places=("on the left", "on the right"), degrees=("mild", "severe"),
     ),
     _abdomen(
-        "Renal tumour",
-        ("renal tumor", "kidney tumour", "kidney tumor", "renal mass", "renal cell carcinoma", "kidney cancer"),
+        "Renal tumour", ("renal tumor", "kidney tumour", "kidney tumor", "renal mass"),
         places=KIDNEYS, degrees=SIZES,
     ),
+    _abdomen("Renal cell carcinoma", ("kidney cancer", "renal cancer"), is_a=("Renal tumour",), places=KIDNEYS),
     _abdomen(
         "Liver lesion", ("hepatic lesion", "focal liver lesion", "focal hepatic lesion"),
         places=("in the left lobe of the liver", "in the right lobe of the liver"), degrees=("hypodense", *SIZES),
@@ -123,8 +124,8 @@ CT = (
     _abdomen("Gallstones", ("cholelithiasis", "gallbladder stones", "biliary calculi")),
     _abdomen("Appendicitis", ("inflamed appendix", "acute appendicitis"), degrees=("perforated", "early")),
     _abdomen("Bowel obstruction", ("intestinal obstruction", "dilated bowel loops"), degrees=("mechanical",)),
-    _abdomen("Diverticulitis", ("inflamed diverticula", "sigmoid diverticulitis"), degrees=("acute", "perforated")),
-    _abdomen("Pancreatitis", ("inflamed pancreas", "acute pancreatitis"), degrees=("necrotising", "mild")),
+    _abdomen("Diverticulitis", ("inflamed diverticula",), degrees=("acute", "perforated")),
+    _abdomen("Pancreatitis", ("inflamed pancreas", "inflammation of the pancreas"), degrees=("necrotising", "mild")),
     _abdomen("Splenomegaly", ("enlarged spleen", "big spleen"), degrees=("mild", "massive")),
     Finding(
         "Pneumoperitoneum",
@@ -141,16 +142,16 @@ CT = (
     ),
     Finding(
         "Aortic aneurysm", ("aneurysm of the aorta", "dilated aorta", "aortic dilatation"),
-        on=("ct", "xray"), region="chest",
-        places=("of the ascending aorta", "of the descending aorta"), degrees=("large", "thoracic"),
+        on=("ct", "xray"), region="chest", places=("of the ascending aorta", "of the descending aorta"),
+        degrees=("large", "thoracic"),
     ),
     _ct(
         "Abdominal aortic aneurysm", ("AAA", "aneurysm of the abdominal aorta"),
         region="abdomen", is_a=("Aortic aneurysm",), degrees=("infrarenal", "ruptured"),
     ),
     _ct(
-        "Aortic dissection", ("dissection of the aorta", "torn aorta", "dissecting aorta"), region="chest",
-        may_show=("Aortic aneurysm",), degrees=("acute", "type A", "type B"),
+        "Aortic dissection", ("dissection of the aorta", "torn aorta", "dissecting aorta"),
+        region="chest", may_show=("Aortic aneurysm",), degrees=("acute", "type A", "type B"),
     ),
     _ct(
         "Coronary calcification", ("coronary artery calcium", "calcified coronary arteries"),

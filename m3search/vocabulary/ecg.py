@@ -64,7 +64,7 @@ RHYTHMS = (
     ),
     _ecg(
         "supraventricular tachycardia",
-        ("SVT", "paroxysmal supraventricular tachycardia", "narrow complex tachycardia", "PSVT"),
+        ("SVT", "narrow complex tachycardia"),
         may_show=_ST_T, degrees=("paroxysmal",),
     ),
     _ecg(
@@ -97,11 +97,11 @@ RHYTHMS = (
         "bigeminy", ("bigeminal rhythm", "every second beat premature", "bigeminus"),
         may_show=("ventricular premature complex", "atrial premature complex"),
     ),
-    _ecg("atrial escape beat", ("atrial escape rhythm", "escape beat from the atria")),
-    _ecg("junctional rhythm", ("nodal rhythm", "junctional escape rhythm", "AV junctional rhythm")),
+    _ecg("atrial escape beat", ("escape beat from the atria", "atrial escape complex")),
+    _ecg("junctional rhythm", ("nodal rhythm", "AV junctional rhythm")),
     _ecg(
         "pacemaker",
-        ("paced rhythm", "pacemaker rhythm", "artificial pacemaker", "ventricular pacing", "pacing spikes"),
+        ("paced rhythm", "pacemaker rhythm", "artificial pacemaker", "pacing spikes"),
         may_show=(*_BLOCKED, "left bundle branch block"), degrees=("ventricular", "dual-chamber"),
     ),
 )  # fmt: skip
@@ -206,7 +206,7 @@ CONDUCTION = (
     ),
     _ecg(
         "second degree AV block",
-        ("second-degree heart block", "Mobitz block", "Wenckebach block", "2nd degree AV block"),
+        ("second-degree heart block", "Mobitz block", "2nd degree AV block"),
     ),
     _ecg(
         "third degree AV block",
@@ -275,8 +275,7 @@ FORMS = (
     _ecg("low amplitude T waves", ("flat T waves", "flattened T waves", "small T waves")),
     _ecg(
         "non-specific ST changes",
-        ("nonspecific ST segment changes", "non-specific ST abnormality", "ST segment abnormality",
-         "non-specific ST depression"),
+        ("nonspecific ST segment changes", "non-specific ST abnormality", "ST segment abnormality"),
         may_show=("ST depression", "ischaemia"),
     ),
     _ecg(
@@ -297,13 +296,13 @@ FORMS = (
     _ecg("digitalis effect", ("digoxin effect", "digitalis changes", "scooped ST segments"), may_show=_ST_T),
     _ecg(
         "electrolyte disturbance or drug effect",
-        ("electrolyte changes", "drug effect on the ECG", "electrolyte imbalance"),
+        ("electrolyte or drug effect", "effect of electrolytes or drugs"),
         may_show=(*_ST_T, "hyperkalaemia", "prolonged QT interval"),
     ),
     _ecg("hyperkalaemia", ("hyperkalemia", "tented T waves", "high potassium"), degrees=("severe",)),
     _ecg("pericarditis", ("acute pericarditis", "inflammation of the pericardium"), may_show=("ST elevation",)),
     _ecg(
-        "Brugada pattern", ("Brugada syndrome", "type 1 Brugada ECG"),
+        "Brugada pattern", ("Brugada syndrome",),
         may_show=("right bundle branch block", "ST elevation"),
     ),
     _ecg(

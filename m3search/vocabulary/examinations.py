@@ -75,11 +75,15 @@ REGIONS: dict[str, dict[str, str]] = {
 
 
 def region_of(modality: str, *descriptions: str) -> str:
-    """The part of the body that the first telling description names; "" where none does, or none matters."""
+    """The part of the body that the first telling description names first; "" where none does, or none matters."""
     for description in descriptions:
-        for region, words in REGIONS.get(modality, {}).items():
-            if re.search(words, description, re.IGNORECASE):
-                return region
+        found = (
+            (match.start(), region)
+            for region, words in REGIONS.get(modality, {}).items()
+            if (match := re.search(words, description, re.IGNORECASE))
+        )
+        if first := min(found, default=None):
+            return first[1]
     return ""
 
 

@@ -86,8 +86,13 @@ GROUPS = (
         ("Mild diabetic retinopathy", "Moderate diabetic retinopathy", "Severe diabetic retinopathy"),
     ),
     Group(
-        ("advanced diabetic retinopathy", "sight-threatening retinopathy", "vision-threatening diabetic retinopathy"),
+        ("advanced diabetic retinopathy", "late diabetic retinopathy"),
         ("Severe diabetic retinopathy", "Proliferative diabetic retinopathy", "Advanced diabetic eye disease"),
+    ),
+    Group(
+        ("sight-threatening diabetic retinopathy", "vision-threatening diabetic retinopathy",
+         "sight-threatening retinopathy"),
+        ("advanced diabetic retinopathy", "Diabetic maculopathy"),
     ),
     Group(
         ("macular disease", "disease of the macula"),
@@ -113,7 +118,7 @@ GROUPS = (
         ("ischaemia", "ST elevation", "ST depression", "T wave inversion", "low amplitude T waves",
          "non-specific ST changes", "non-specific T wave changes", "non-diagnostic T wave abnormality",
          "nonspecific ST-T abnormality", "digitalis effect", "electrolyte disturbance or drug effect",
-         "prolonged QT interval", "hyperkalaemia"),
+         "hyperkalaemia"),
     ),
     Group(
         ("conduction disorder", "conduction disturbance", "conduction abnormality", "cardiac conduction block"),
@@ -154,7 +159,8 @@ GROUPS = (
     # Tumours, whichever way they are seen.
     Group(
         ("cancer", "malignancy", "malignant tumour", "malignant tumor", "malignant neoplasm"),
-        ("lung cancer", "colorectal cancer", "breast cancer", "osteosarcoma", "Oral squamous cell carcinoma",
+        ("lung cancer", "colorectal cancer", "breast cancer", "osteosarcoma", "Renal cell carcinoma",
+         "Oral squamous cell carcinoma",
          "Skin squamous cell carcinoma", "Basal cell carcinoma", "Melanoma", "Gastric adenocarcinoma",
          "Prostate adenocarcinoma", "Mucinous carcinoma", "Lymph node metastasis", "Lung metastases",
          "Liver metastases", "Tumour-rich tissue"),

@@ -77,7 +77,7 @@ PATHOLOGY = (
         kind="tissue",
     ),
     _colon(
-        "Colon adenoma", ("adenomatous polyp", "tubular adenoma of the colon", "colonic polyp"),
+        "Colon adenoma", ("adenomatous polyp", "colonic polyp"),
         may_show=("Dysplasia",), degrees=("tubular", "tubulovillous", "villous"),
     ),
     # Lung.
@@ -127,7 +127,7 @@ PATHOLOGY = (
         ("breast carcinoma", "malignant breast tumor", "malignant breast lesion", "cancer of the breast"),
         may_show=_CANCER, degrees=("invasive",),
     ),
-    _breast("Breast adenosis", ("adenosis of the breast", "sclerosing adenosis"), is_a=("Benign breast tumour",)),
+    _breast("Breast adenosis", ("adenosis of the breast", "mammary adenosis"), is_a=("Benign breast tumour",)),
     _breast("Breast fibroadenoma", ("fibroadenoma", "fibroadenoma of the breast"), is_a=("Benign breast tumour",)),
     _breast(
         "Breast phyllodes tumour",

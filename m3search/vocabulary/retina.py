@@ -53,8 +53,8 @@ RETINA = (
     ),
     _eye(
         "Advanced diabetic eye disease",
-        ("diabetic retinal detachment", "tractional retinal detachment", "end-stage diabetic eye disease",
-         "advanced proliferative eye disease"),
+        ("end-stage diabetic eye disease", "advanced proliferative eye disease",
+         "late complications of diabetic retinopathy"),
         may_show=("Vitreous haemorrhage", "Proliferative diabetic retinopathy", "Laser scars", *_BLEEDING), places=EYES,
     ),
     # Single lesions.
@@ -65,7 +65,7 @@ RETINA = (
     _eye(
         "Retinal haemorrhage",
         ("retinal hemorrhage", "retinal haemorrhages", "retinal hemorrhages", "bleeding in the retina",
-         "dot and blot haemorrhages", "dot and blot hemorrhages", "retinal bleeding", "blood spots in the eye"),
+         "retinal bleeding", "blood spots in the eye"),
         may_show=("diabetic retinopathy", "Microaneurysms"), places=QUADRANTS, degrees=("extensive", "scattered"),
     ),
     _eye(
@@ -90,10 +90,9 @@ RETINA = (
     ),
     # Other diseases.
     _eye(
-        "Drusen",
-        ("macular drusen", "yellow deposits under the retina", "soft drusen", "hard drusen", "retinal drusen"),
+        "Drusen", ("yellow deposits under the retina", "retinal drusen"),
         may_show=("Age-related macular degeneration",), places=("at the macula", "around the fovea"),
-        degrees=("a few", "many", "large"),
+        degrees=("a few", "many", "large", "soft", "hard"),
     ),
     _eye(
         "Age-related macular degeneration",
@@ -114,10 +113,13 @@ RETINA = (
     ),
     _eye("Optic atrophy", ("pale optic disc", "optic disc pallor"), places=EYES),
     _eye(
+        "Arteriovenous nicking", ("AV nicking", "AV nipping", "arteriovenous nipping"),
+        may_show=("Hypertensive retinopathy",), places=QUADRANTS,
+    ),
+    _eye(
         "Hypertensive retinopathy",
-        ("retinal changes of high blood pressure", "arteriovenous nicking", "AV nipping",
-         "hypertensive retinal changes", "retinopathy of hypertension"),
-        may_show=("Cotton-wool spots", "Retinal haemorrhage", "Hard exudates"), places=EYES,
+        ("retinal changes of high blood pressure", "hypertensive retinal changes", "retinopathy of hypertension"),
+        may_show=("Arteriovenous nicking", "Cotton-wool spots", "Retinal haemorrhage", "Hard exudates"), places=EYES,
         degrees=("mild", "malignant"),
     ),
     _eye(

@@ -159,6 +159,7 @@ def test_names_and_regions() -> None:
     assert region_claimed("ct", "CT scan") == ""
     assert region_of("ct", "A slice.", "Intracranial haemorrhage") == "head"
     assert region_of("pathology", "H&E-stained histopathology image showing lung adenocarcinoma.") == "lung"
+    assert region_of("ct", "Axial chest CT slice. Study: brain and neck.") == "chest"
     assert region_of("xray", "chest") == ""
     for key, names in NAMES.items():
         modality, _, region = key.partition(" ")
