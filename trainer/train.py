@@ -37,7 +37,7 @@ from m3search.trainer.validate import Figures, table
 
 BASELINE_SPECIALISTS, BASELINE_JOINT = "specialists", "joint text encoder"
 BASELINE_BOUND, BASELINE_DISTILLED = "bound specialists", "distilled"
-DRAWS = 4  # texts drawn for each item for stage 2
+DRAWS = 1  # texts drawn for each item for stage 2, beside its report and caption
 
 
 @dataclass(frozen=True, slots=True, eq=False)
