@@ -105,7 +105,7 @@ def build_specialist(modality: str, config: TrainConfig, labels: int) -> Special
             if settings.frozen_blocks:
                 tower.trunk.stem.requires_grad_(False)
                 tower.trunk.blocks[: settings.frozen_blocks].requires_grad_(False)
-        text: TextEncoder = build_text(config)
+        text: TextEncoder = build_text(config, seed)
         if settings.text_tower:
             start = open_clip_model(settings.text_tower)
             text = OpenClipEncoder(start, projection(start.dim, config.dim, seed))

@@ -167,9 +167,11 @@ def encoder(text: TextEncoder, frozen: FrozenText) -> Callable[[Sequence[str]], 
     return partial(text_vectors, text, frozen)
 
 
-def build_text(config: TrainConfig) -> UpperText:
-    """The learning part of a text encoder, from its warm start with a new head."""
-    return UpperText(warm_text_tower(config.dim, config.text.layers), lower_layers(config))
+def build_text(config: TrainConfig, seed: int = 0) -> UpperText:
+    """The learning part of a text encoder, from its warm start with a new head, the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return UpperText(warm_text_tower(config.dim, config.text.layers), lower_layers(config))
 
 
 def lower_layers(config: TrainConfig) -> int:
