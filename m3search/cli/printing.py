@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.table import Table
 
+from m3search.encoders.bundle import user_folder
+
 if TYPE_CHECKING:
     from m3search.doctor import Finding
     from m3search.encoders.bundle import FoundBundle
     from m3search.indexer import Progress, Report
     from m3search.search import Results
     from m3search.search.engine import Status
+    from m3search.trainer.importing import Imported
 
 STAGES = {"scan": "looking", "inspect": "inspecting", "index": "indexing"}
 
@@ -163,6 +166,18 @@ def models(found: Sequence[FoundBundle], as_json: bool) -> None:
     for bundle in found:
         table.add_row(bundle.name, bundle.origin, str(bundle.folder), bundle.problem)
     Console().print(table)
+
+
+def imported(made: Imported, as_json: bool) -> None:
+    """A bundle made of another model."""
+    if as_json:
+        _json(asdict(made))
+        return
+    known_as = made.name if made.folder.parent == user_folder("data") / "models" else str(made.folder)
+    console = Console()
+    console.print(f"[bold]{made.name}[/]@{made.fingerprint[:8]}: {made.dim} dimensions, licence {made.licence}")
+    console.print(f"in {made.folder}", soft_wrap=True)
+    console.print(f"use it: m3search index ARCHIVE --model {known_as}", soft_wrap=True)
 
 
 def doctor(found: Sequence[Finding], as_json: bool) -> None:
