@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
 from torch import nn
 
 from m3search.datasets import VALIDATION_SHARE, names_key
 from m3search.encoders.base import normalise
 from m3search.encoders.bundle import BUNDLE_FORMAT, PREPROCESSING, describe_input, seal
 from m3search.encoders.towers import ImageTower, TextTower, fold_norms
-from m3search.errors import TrainingError
 from m3search.trainer.card import WEIGHTS_LICENCE, model_card, sources
-from m3search.trainer.graph import graph, pack, share_weights, unpack
+from m3search.trainer.graph import export_graph, export_network
 from m3search.trainer.measure import shared_figures
 from m3search.trainer.model import item_embeddings
 from m3search.trainer.router import ROUTER_SIZE, train_router
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from m3search.types import Float32, InputSpec
 
 CALIBRATION_ITEMS = 200  # of each modality
-LEAST_COSINE = 0.9999  # between the exported graph and torch with the same rounded weights
 
 
 def write_bundle(trained: Trained, run: Run, out: Path, *, seconds: float) -> None:
@@ -49,8 +46,8 @@ def write_bundle(trained: Trained, run: Run, out: Path, *, seconds: float) -> No
     modalities = {}
     towers = {name: tower.cpu() for name, tower in trained.shared.towers.items()}
     for name, modality in config.modalities.items():
-        weights = out / f"{name}.safetensors"
-        export_network(towers[name], {"inputs": example(modality.input)}, out / f"{name}.onnx", weights)
+        inputs = {"inputs": example(modality.input)}
+        export_network(fold_norms(towers[name]), inputs, out / f"{name}.onnx", out / f"{name}.safetensors")
         modalities[name] = {
             "file": f"{name}.onnx", "weights": [f"{name}.safetensors"], "input": describe_input(modality.input)
         }  # fmt: skip
@@ -110,43 +107,6 @@ def example(spec: InputSpec) -> torch.Tensor:
     return signal
 
 
-def export_network(
-    network: nn.Module, inputs: Mapping[str, torch.Tensor], file: Path, weights: Path, output: str = "embedding"
-) -> None:
-    """Graph and weights of one network, whose weights are rounded in place to what is stored."""
-    fold_norms(network)
-    packed = pack(network.state_dict())
-    save_file(packed, weights)
-    weights.chmod(0o644)  # safetensors makes its files private
-    network.load_state_dict(unpack(packed), strict=False)
-    _export_graph(network, inputs, file, weights, output)
-
-
-def _export_graph(
-    network: nn.Module, inputs: Mapping[str, torch.Tensor], file: Path, weights: Path, output: str, prefix: str = ""
-) -> None:
-    import onnx
-
-    axes = [[0, 1] if name in ("input_ids", "attention_mask") else [0] for name in inputs]
-    model = graph(network, inputs, axes, output)
-    share_weights(model, weights, prefix)
-    onnx.save(model, file)
-    with torch.no_grad():
-        expected = network(*inputs.values()).numpy()
-    cosine = parity(file, {name: tensor.numpy() for name, tensor in inputs.items()}, expected)
-    if cosine < LEAST_COSINE:
-        raise TrainingError(f"{file.name} does not compute what the network does: cosine {cosine:.5f} to torch")
-
-
-def parity(file: Path, inputs: Mapping[str, np.ndarray], expected: np.ndarray) -> float:
-    """Least cosine between the graph's output in ONNX Runtime and what torch gave for the same inputs."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    got = session.run(None, dict(inputs))[0]
-    return float((normalise(got) * normalise(expected)).sum(1).min())
-
-
 def export_router(tower: nn.Module, corpus: Corpus, images: list[str], seed: int, out: Path) -> dict[str, Any]:
     """The router's graph, on the weights of the X-ray tower, and what bundle.json says of it."""
     assert isinstance(tower, ImageTower)
@@ -155,7 +115,7 @@ def export_router(tower: nn.Module, corpus: Corpus, images: list[str], seed: int
     router, accuracy = train_router(tower, training, held_out, seed)
     inputs = {"inputs": torch.zeros(2, 3, ROUTER_SIZE, ROUTER_SIZE, dtype=torch.uint8)}
     inputs["inputs"][1, :, 40:120, 40:120] = 180
-    _export_graph(router, inputs, out / "router.onnx", out / "xray.safetensors", "logits", prefix="tower.")
+    export_graph(router, inputs, out / "router.onnx", out / "xray.safetensors", "logits", prefix="tower.")
     return {
         "file": "router.onnx", "weights": ["xray.safetensors"], "size": ROUTER_SIZE, "modalities": images,
         "accuracy": {name: round(value, 4) for name, value in accuracy.items()},

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from m3search.errors import UsageError
+from m3search.errors import MissingExtra, UsageError
 
 app = typer.Typer(
     name="m3search",
@@ -32,6 +32,7 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", help="Encoder, by name or folder. Default: the index's own, else m3bind-small.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ImportPrecision = Literal["fp16", "fp32"]
 ItemArgument = Annotated[str, typer.Argument(help="Item id, or a beginning that only it has.")]
 
 
@@ -225,3 +226,42 @@ def model_verify(
     typer.echo(
         json.dumps(result) if as_json else f"{bundle.name}@{bundle.fingerprint[:8]}: every file matches its seal"
     )
+
+
+@model_app.command("import")
+def model_import(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="hf-hub:ORGANISATION/NAME, local-dir:FOLDER (open_clip_config.json, weights, tokenizer files), a file "
+            "of weights beside an open_clip_config.json, or ARCHITECTURE@FILE."
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option("--name", help="Of the new model. Default: as the source is called.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Its folder. Default: among your models, to be found by name.")
+    ] = None,
+    modality: Annotated[
+        str, typer.Option("--modality", help="What the image tower is to see, joined by commas.")
+    ] = "xray,ct,retina,pathology",
+    precision: Annotated[
+        ImportPrecision, typer.Option("--precision", help="Of the stored weights: half or single.")
+    ] = "fp16",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a bundle of an open_clip model (CLIP, SigLIP, BiomedCLIP and their kin). Needs the train extra."""
+    from m3search.cli import printing
+
+    try:
+        from m3search.trainer.importing import import_model
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"{error.name} is needed to import a model: pip install 'm3search[train]'") from error
+
+    modalities = [word.strip() for word in modality.split(",") if word.strip()]
+    made = import_model(
+        source, out, name=name or "", modalities=modalities, precision=precision,
+        say=lambda line: typer.echo(line, err=True),
+    )  # fmt: skip
+    printing.imported(made, as_json)

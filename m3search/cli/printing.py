@@ -16,12 +16,15 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from m3search.encoders.bundle import user_folder
+
 if TYPE_CHECKING:
     from m3search.doctor import Finding
     from m3search.encoders.bundle import FoundBundle
     from m3search.indexer import Progress, Report
     from m3search.search import Results
     from m3search.search.engine import Status
+    from m3search.trainer.importing import Imported
 
 STAGES = {"scan": "looking", "inspect": "inspecting", "index": "indexing"}
 
@@ -176,6 +179,18 @@ def models(found: Sequence[FoundBundle], as_json: bool) -> None:
     for bundle in found:
         _row(table, bundle.name, bundle.origin, str(bundle.folder), bundle.problem)
     Console().print(table)
+
+
+def imported(made: Imported, as_json: bool) -> None:
+    """A bundle made of another model."""
+    if as_json:
+        _json(asdict(made))
+        return
+    known_as = made.name if made.folder.parent == user_folder("data") / "models" else str(made.folder)
+    console = Console()
+    console.print(f"[bold]{made.name}[/]@{made.fingerprint[:8]}: {made.dim} dimensions, licence {made.licence}")
+    console.print(f"in {made.folder}", soft_wrap=True)
+    console.print(f"use it: m3search index ARCHIVE --model {known_as}", soft_wrap=True)
 
 
 def doctor(found: Sequence[Finding], as_json: bool) -> None:

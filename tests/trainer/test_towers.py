@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 
 from m3search.encoders.towers import ImageTower, SignalTower, TextConfig, TextTower, fold_norms
 from m3search.trainer.graph import pack, quantise_rows, unpack
+from m3search.trainer.torchvision_shim import ensure_torchvision
 
 SENTENCES = (
     "chest X-ray of a patient with pneumonia",
@@ -23,20 +23,8 @@ def minilm() -> Path:
     return Path(package.MODEL_DIR)
 
 
-@cache
-def declare_torchvision_operators() -> torch.library.Library:
-    """transformers imports torchvision, whose CUDA build refuses to load beside a CPU-only torch unless these exist.
-
-    The library is returned to be kept: the declarations go when it goes.
-    """
-    operators = torch.library.Library("torchvision", "FRAGMENT")
-    operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return operators
-
-
 def test_the_text_tower_computes_what_minilm_computes(minilm: Path) -> None:
-    declare_torchvision_operators()
+    ensure_torchvision()  # transformers imports it
     transformers = pytest.importorskip("transformers", reason="the reference implementation is not installed")
     from tokenizers import Tokenizer
 
