@@ -7,11 +7,15 @@ randomness comes from the generators that are handed in.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from m3search.modalities.ecg_layout import Layout
+from m3search.modalities.ecg_measures import LEAD_MEASURES, RHYTHM, VOLTAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,22 +110,33 @@ def _erase(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     return x
 
 
-def augment_signals(signals: Tensor, rate_hz: float, generator: torch.Generator) -> Tensor:
-    """float32 (B, 12, T) millivolts, NaN where absent: shifted, rescaled, with wander and noise, leads dropped."""
-    x = signals.clone()
-    count, leads, length = x.shape
+MEASURE_NOISE = 0.05  # of a measure's usual range
+
+
+def augment_signals(
+    signals: Tensor, rate_hz: float, generator: torch.Generator, layout: Layout | None = None
+) -> Tensor:
+    """float32 (B, 12, columns), NaN where absent: shifted, rescaled, with wander and noise, leads dropped.
+
+    Without a layout all columns are signal. Beats and measures beside it change with it: gain and missing leads are the
+    same for both, and what means voltage goes where voltage goes.
+    """
+    count, leads, _ = signals.shape
 
     def chance(probability: float) -> Tensor:
         return (torch.rand(count, 1, 1, generator=generator) < probability).float()
 
+    x = signals if layout is None else signals[:, :, layout.signal]
+    length = x.shape[2]
     shifts = torch.randint(0, length, (count,), generator=generator).tolist()
     # Rolling joins the record's end to its beginning: one false beat, in exchange for every phase of the rhythm.
     x = torch.stack([record.roll(shift, 1) for record, shift in zip(x, shifts, strict=True)])
     spread = torch.nan_to_num(x).std(2, keepdim=True).clamp(min=1e-3)  # (B, 12, 1)
     # Some archives hold leads scaled one by one to unit spread, so that voltage means nothing: make some more of them.
     unit = chance(0.3)
-    x = x * (1 - unit) + x / spread * unit
-    x = x * torch.exp((torch.rand(count, 1, 1, generator=generator) * 2 - 1) * 0.4)
+    gain = torch.exp((torch.rand(count, 1, 1, generator=generator) * 2 - 1) * 0.4)
+    factor = (1 - unit + unit / spread) * gain  # (B, 12, 1)
+    x = x * factor
     spread = torch.nan_to_num(x).std(2, keepdim=True).clamp(min=1e-3)
     time = torch.arange(length) / rate_hz
     frequency = 0.05 + 0.35 * torch.rand(count, leads, 1, generator=generator)  # Hz: breathing and electrodes
@@ -130,4 +145,28 @@ def augment_signals(signals: Tensor, rate_hz: float, generator: torch.Generator)
     noise = torch.randn(x.shape, generator=generator) * spread * 0.08 * chance(0.5)
     x = x + wander + noise
     dropped = (torch.rand(count, leads, 1, generator=generator) < 0.15).float() * chance(0.3)
-    return torch.where(dropped.bool() & (dropped.sum(1, keepdim=True) < leads), torch.nan, x)
+    dropped = dropped * (dropped.sum(1, keepdim=True) < leads)
+    if layout is not None and layout.has_beats:
+        beats = signals[:, :, layout.usual.start : layout.other.stop] * factor
+        measures = _augment_measures(signals[:, :, layout.measures], LEAD_MEASURES, unit, gain, generator)
+        rhythm = _augment_measures(_rhythm_rows(signals, layout), RHYTHM, unit, gain, generator)
+        x = torch.cat([x, beats, measures], 2)
+        x = torch.where(dropped.bool(), torch.nan, x)
+        return torch.cat([x, rhythm.view(count, -1, leads).transpose(1, 2)], 2)
+    return torch.where(dropped.bool(), torch.nan, x)
+
+
+def _rhythm_rows(signals: Tensor, layout: Layout) -> Tensor:
+    """(B, 1, 36): the rhythm's measures in their order."""
+    return signals[:, :, layout.rhythm].transpose(1, 2).flatten(1)[:, None]
+
+
+def _augment_measures(
+    measures: Tensor, ranges: Mapping[str, tuple[float, float]], unit: Tensor, gain: Tensor, generator: torch.Generator
+) -> Tensor:
+    """(B, L, F) with noise; voltages follow the gain and vanish where leads were scaled one by one."""
+    width = torch.tensor([high - low for low, high in ranges.values()])
+    volts = torch.tensor([name in VOLTAGES for name in ranges])
+    x = measures + torch.randn(measures.shape, generator=generator) * MEASURE_NOISE * width
+    x = torch.where(volts, x + gain.log(), x)
+    return torch.where(volts & unit.bool(), torch.nan, x)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from m3search.datasets import Inputs, Row, join_series, load_inputs, read_manifests, split
 from m3search.errors import TrainingError
+from m3search.modalities.ecg_layout import layout_of
 from m3search.trainer.augment import IMAGE_AUGMENTATIONS, augment_images, augment_signals
 from m3search.trainer.config import ModalityConfig, TrainConfig
 from m3search.trainer.texts import Phrasebook
@@ -104,6 +105,7 @@ class Sampler:
         """`batch`: items per draw; 0 is that of stage 0."""
         self.inputs, self.config, self.batch = inputs, config, batch or config.batch
         self.how = IMAGE_AUGMENTATIONS[modality] if config.input.kind == "image" else None
+        self.layout = layout_of(config.input)
         counts = Counter(label for row in inputs.rows for label in row.labels or ("",))
         weight = np.array(
             [np.mean([counts[label] ** -BALANCE for label in row.labels or ("",)]) for row in inputs.rows]
@@ -130,5 +132,5 @@ class Sampler:
         parts = torch.from_numpy(np.array(self.inputs.parts[rng.integers(first, last)]))
         rows = [self.inputs.rows[i] for i in chosen]
         if self.how is None:
-            return rows, augment_signals(parts, self.config.input.rate_hz, generator)
+            return rows, augment_signals(parts, self.config.input.rate_hz, generator, self.layout)
         return rows, augment_images(parts, self.config.input.size, self.how, generator)

@@ -17,6 +17,7 @@ from m3search.datasets import VALIDATION_SHARE, names_key
 from m3search.encoders.base import normalise
 from m3search.encoders.bundle import BUNDLE_FORMAT, PREPROCESSING, describe_input, seal
 from m3search.encoders.towers import ImageTower, TextTower, fold_norms
+from m3search.modalities.ecg_layout import layout_of
 from m3search.trainer.card import WEIGHTS_LICENCE, model_card, sources
 from m3search.trainer.graph import export_graph, export_network
 from m3search.trainer.measure import shared_figures
@@ -102,7 +103,7 @@ def example(spec: InputSpec) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     if spec.kind == "image":
         return torch.randint(0, 256, (2, 3, spec.size, spec.size), generator=generator, dtype=torch.uint8)
-    signal = torch.randn(2, 12, round(spec.rate_hz * spec.seconds), generator=generator)
+    signal = torch.randn(2, 12, layout_of(spec).columns, generator=generator)
     signal[1, 3] = torch.nan
     return signal
 

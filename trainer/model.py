@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 from m3search.encoders.towers import ImageTower, SignalTower
 from m3search.errors import TrainingError
+from m3search.modalities.ecg_layout import layout_of
 from m3search.trainer.starts import warm_image_tower
 from m3search.trainer.text_encoder import OpenClipEncoder, TextEncoder, build_text
 from m3search.trainer.validate import item_vectors
 
 if TYPE_CHECKING:
-    from m3search.trainer.openclip import OpenClip
-
     from m3search.datasets import Inputs
     from m3search.trainer.config import ModalityConfig, RunConfig, TrainConfig
+    from m3search.trainer.openclip import OpenClip
     from m3search.types import Float32
 
 
@@ -96,7 +96,7 @@ def build_specialist(modality: str, config: TrainConfig, labels: int) -> Special
         torch.manual_seed(seed)
         tower: Tower
         if settings.input.kind == "signal":
-            tower = SignalTower(config.dim, dropout=settings.dropout)
+            tower = SignalTower(config.dim, dropout=settings.dropout, layout=layout_of(settings.input))
         elif settings.image_tower:
             tower = _open_clip_tower(modality, config, seed)
         else:
