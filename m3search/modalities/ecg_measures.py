@@ -6,7 +6,6 @@ alone speak of millivolts. A number that cannot be had is NaN: it is never guess
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -52,32 +51,33 @@ VOLTAGES = frozenset({"log QRS", "log Sokolow", "log Cornell", "log limb QRS", "
 
 def measure(leads: Float32, beats: Beats, rate_hz: float) -> tuple[Float32, Float32]:
     """(12, len(LEAD_MEASURES)) and (len(RHYTHM),) float32; NaN where a lead is missing or a wave was not found."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN leads give NaN
-        waves = _Waves(beats, rate_hz)
-        by_lead = _by_lead(waves, leads)
-        heart = {**_intervals(beats, rate_hz), **_atria(leads, beats, waves), **_whole_heart(waves, by_lead)}
-        heart["corrected QT"] = heart["QT interval"] * float(np.sqrt(heart["rate"] / 60))  # Bazett
+    waves = _Waves(beats, rate_hz)
+    if not waves.live.any():
+        return np.full((12, len(LEAD_MEASURES)), np.nan, np.float32), np.full(len(RHYTHM), np.nan, np.float32)
+    spread = np.std(np.nan_to_num(leads), axis=1)
+    by_lead = _by_lead(waves, spread)
+    heart = {**_intervals(beats, rate_hz), **_atria(leads, beats, waves), **_whole_heart(waves, by_lead)}
+    heart["corrected QT"] = heart["QT interval"] * float(np.sqrt(heart["rate"] / 60))  # Bazett
     table = np.stack([by_lead[name] for name in LEAD_MEASURES], axis=1)
-    table[np.isnan(waves.height)] = np.nan
+    table[~waves.live] = np.nan
     rhythm = np.array([heart[name] for name in RHYTHM])
-    spread = np.log(np.nanstd(leads, axis=1) + LEAST)[~np.isnan(waves.height)]
-    if len(spread) > 2 and spread.std() < SCALED:
+    if waves.live.sum() > 2 and np.log(spread[waves.live].clip(min=LEAST)).std() < SCALED:
         table[:, [name in VOLTAGES for name in LEAD_MEASURES]] = np.nan
         rhythm[[name in VOLTAGES for name in RHYTHM]] = np.nan
     return table.astype(np.float32), rhythm.astype(np.float32)
 
 
 class _Waves:
-    """The usual beat around its PQ level, (12, n), and the samples where its waves begin and end."""
+    """The usual beat around its PQ level, (12, n), in parts of its QRS; and the samples where waves begin and end."""
 
     def __init__(self, beats: Beats, rate_hz: float) -> None:
         self.rate = rate_hz
         self.r = round(BEFORE * rate_hz)
         shape = beats.usual.astype(np.float64)
         self.height = np.ptp(shape[:, self.span(-0.1, 0.12)], axis=1)  # (12,) of QRS, millivolts
-        self.height[self.height < LEAST] = np.nan
-        self.onset, self.offset = _qrs_bounds(shape / self.height[:, None], self)
+        self.height[~(self.height >= LEAST)] = np.nan
+        self.live = ~np.isnan(self.height)  # (12,) leads with a QRS complex
+        self.onset, self.offset = _qrs_bounds((shape / self.height[:, None])[self.live], self)
         level = np.median(shape[:, max(0, self.onset - self.samples(0.04)) : max(1, self.onset)], axis=1)
         self.shape = (shape - level[:, None]) / self.height[:, None]
         self.spread = beats.spread / self.height[:, None]
@@ -103,7 +103,9 @@ class _Waves:
 
 def _qrs_bounds(relative: Float64, waves: _Waves) -> tuple[int, int]:
     """First and last sample of QRS: where all leads together move fast, without a rest of 20 ms in between."""
-    speed = np.sqrt(np.nanmean(np.gradient(relative, axis=1) ** 2, axis=0))
+    if not len(relative):
+        return waves.r, waves.r
+    speed = np.sqrt((np.gradient(relative, axis=1) ** 2).mean(axis=0))
     window = waves.span(-0.14, 0.2)
     part = speed[window]
     floor = float(np.percentile(speed, 30))
@@ -118,7 +120,7 @@ def _qrs_bounds(relative: Float64, waves: _Waves) -> tuple[int, int]:
     return window.start + first, window.start + last
 
 
-def _by_lead(waves: _Waves, leads: Float32) -> dict[str, Float64]:
+def _by_lead(waves: _Waves, spread: Float32) -> dict[str, Float64]:
     """Each of LEAD_MEASURES, (12,)."""
     shape, rate = waves.shape, waves.rate
     qrs = shape[:, waves.onset : waves.offset + 1]
@@ -145,7 +147,7 @@ def _by_lead(waves: _Waves, leads: Float32) -> dict[str, Float64]:
         "QRS width": (np.abs(np.diff(qrs, axis=1)) > 0.05).sum(axis=1) / rate,
         "R time": top[:, 0] / rate,
         "restless": waves.spread[:, waves.p].mean(axis=1),
-        "QRS against spread": np.log(waves.height / (np.nanstd(leads, axis=1) + LEAST)),
+        "QRS against spread": np.log(waves.height / spread.clip(min=LEAST)),
         "log QRS": np.log(waves.height),
     }
 
@@ -198,18 +200,18 @@ def _atria(leads: Float32, beats: Beats, waves: _Waves) -> dict[str, float]:
     usual = usual - usual.mean(axis=1, keepdims=True)
     norms = np.sqrt((seen**2).sum(axis=(1, 2)) * (usual**2).sum())
     steadiness = float(np.median((seen * usual).sum(axis=(1, 2)) / np.maximum(norms, 1e-9)))
-    heights = np.ptp(waves.shape[:, waves.p], axis=1)
     power, rate = _fibrillation(signal, beats, waves)
-    prior = np.nanmean(np.abs(waves.shape[:, waves.p] - np.nanmedian(waves.shape[:, waves.p], axis=1)[:, None]), axis=0)
+    p = waves.shape[:, waves.p]
+    high = np.abs(p - np.median(p, axis=1)[:, None])[waves.live].mean(axis=0)  # where all leads together leave the line
     return {
         "P steadiness": steadiness,
-        "P height": float(np.nanmedian(heights)),
-        "restless baseline": float(np.nanmedian(waves.spread[:, waves.p].mean(axis=1))),
+        "P height": float(np.median(np.ptp(p[waves.live], axis=1))),
+        "restless baseline": float(np.median(waves.spread[waves.live, waves.p].mean(axis=1))),
         "fibrillatory part": power,
         "fibrillatory rate": rate,
-        "PR interval": (waves.onset - waves.p.start - int(np.argmax(prior))) / waves.rate,
-        "P in II": float(waves.shape[1, waves.p].max() + waves.shape[1, waves.p].min()),
-        "P in V1": float(waves.shape[6, waves.p].max() + waves.shape[6, waves.p].min()),
+        "PR interval": (waves.onset - waves.p.start - int(np.argmax(high))) / waves.rate,
+        "P in II": float(p[1].max() + p[1].min()),
+        "P in V1": float(p[6].max() + p[6].min()),
     }
 
 
@@ -237,23 +239,24 @@ def _fibrillation(signal: Float32, beats: Beats, waves: _Waves) -> tuple[float, 
 def _whole_heart(waves: _Waves, by_lead: Mapping[str, Float64]) -> dict[str, float]:
     """Intervals, axis, voltages, and how many leads show what, from the usual beat."""
     rate = waves.rate
-    moving = np.nanmean(np.abs(waves.shape[:, waves.t]), axis=0)
+    moving = np.abs(waves.shape[waves.live, waves.t]).mean(axis=0)
     t_end = waves.t.start + int(np.flatnonzero(moving > 0.25 * moving.max())[-1])
     r, s = by_lead["R"] * waves.height, by_lead["S"] * waves.height  # mV
     axis = np.array([r[0] + s[0], (r[5] + s[5]) * 2 / np.sqrt(3)])  # to the left, to the feet
-    axis /= np.linalg.norm(axis)
-    slow = (np.nanmean(np.abs(np.gradient(waves.other, axis=1)), axis=0) > 0.04)[waves.span(-0.14, 0.2)]
+    axis /= max(float(np.linalg.norm(axis)), LEAST)
+    slow = (np.abs(np.gradient(waves.other[waves.live], axis=1)).mean(axis=0) > 0.04)[waves.span(-0.14, 0.2)]
+    net = (by_lead["T area"] * by_lead["QRS area"])[waves.live]
     return {
         "QRS duration": (waves.offset - waves.onset + 1) / rate,
         "QT interval": (t_end - waves.onset) / rate,
         "axis left": float(axis[0]),
         "axis down": float(axis[1]),
-        "log Sokolow": float(np.log(max(np.fmax(r[10], r[11]) - s[6], 0.1))),
-        "log Cornell": float(np.log(max(r[4] - s[8], 0.1))),
-        "log limb QRS": float(np.log(np.nanmax(waves.height[:6]))),
-        "log chest QRS": float(np.log(np.nanmax(waves.height[6:]))),
+        "log Sokolow": float(np.log(np.maximum(np.fmax(r[10], r[11]) - s[6], 0.1))),
+        "log Cornell": float(np.log(np.maximum(r[4] - s[8], 0.1))),
+        "log limb QRS": float(np.log(np.fmax.reduce(waves.height[:6]))),
+        "log chest QRS": float(np.log(np.fmax.reduce(waves.height[6:]))),
         "other QRS": float(slow.sum()) / rate,
-        "T against QRS": float(np.nanmean(by_lead["T area"] * by_lead["QRS area"])),
+        "T against QRS": float(net.mean()),
         "ST depressed": float((by_lead["ST 40 ms"] < -0.05).sum()),
         "ST raised": float((by_lead["ST 40 ms"] > 0.08).sum()),
         "T inverted": float((by_lead["T lowest"] < -0.08)[[0, 1, 4, 5, 7, 8, 9, 10, 11]].sum()),  # not III, aVR, V1
