@@ -133,7 +133,7 @@ def test_the_rhythm_is_read_in_its_order() -> None:
     layout = layout_of(BEATS)
     tower = SignalTower(8, widths=(8, 8, 8, 8), layout=layout).eval()
     seen: list[torch.Tensor] = []
-    tower.measure.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[1]))
+    tower.steps.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0][:, -36:]))
     inputs = torch.zeros(1, 12, layout.columns)
     inputs[0, :, layout.rhythm] = torch.arange(36.0).view(3, 12).T
     with torch.no_grad():
