@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from m3search.indexer.archives.folder import FileStat
+from m3search.privacy import OTHER_ARCHIVE
 
 if TYPE_CHECKING:
     from m3search.stores.lance import LanceStore
@@ -61,9 +61,6 @@ class Stored:
     def is_described_by(self, digest: str) -> bool:
         """Whether a manifest still says the same. Of several archives the first one's manifest counts."""
         return bool(self.elsewhere) or digest == self.described
-
-
-OTHER_ARCHIVE = re.compile(r"@\d+/")  # begins the uris of every archive but an index's first
 
 
 class Ledger:

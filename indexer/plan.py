@@ -10,19 +10,16 @@ import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-
-from blake3 import blake3
+from pathlib import Path, PurePosixPath
 
 from m3search import modalities
 from m3search.indexer.archives.folder import FileStat
 from m3search.indexer.archives.manifest import Row
 from m3search.indexer.inspect import Inspected, Word
 from m3search.indexer.ledger import FileEntry, Ledger, State, Stored
+from m3search.modalities.content import item_id_of
 from m3search.privacy import PathMask, Pseudonyms
 from m3search.types import ModalityFrom, Source
-
-ITEM_ID_HEX = 32  # 128 bits of BLAKE3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +72,14 @@ class Known:
         return [stat for uri, stat in self.stats.items() if uri not in vouched]
 
 
-def compare(stats: Iterable[FileStat], ledger: Ledger, declared: Declared, mask: PathMask) -> Known:
-    """Which stored items still match their files. Companions outside a manifest's list are looked up on disk."""
+def compare(
+    stats: Iterable[FileStat], ledger: Ledger, declared: Declared, mask: PathMask, unreachable: Iterable[Path] = ()
+) -> Known:
+    """Which stored items still match their files. Companions outside a manifest's list are looked up on disk.
+
+    `unreachable` are files and folders that could not be looked at: what is stored of them, or from below them, counts
+    as unchanged. A folder that is locked for a while must not look as if its files were gone.
+    """
     root = declared.root
     now = {mask.uri(stat.path.relative_to(root)): stat for stat in stats}
     extra = dict(now)
@@ -86,12 +89,20 @@ def compare(stats: Iterable[FileStat], ledger: Ledger, declared: Declared, mask:
                 extra[uri] = FileStat.of(mask.resolve(root, uri))
             except OSError:
                 continue
+    hidden = {mask.uri(path.relative_to(root)) for path in unreachable}
     states = {
-        item_id: item.state(extra, declared.row_of(item.files, now).digest)
+        item_id: State.UNCHANGED
+        if hidden and any(_lies_in(entry.path, hidden) for entry in item.files if entry.path not in now)
+        else item.state(extra, declared.row_of(item.files, now).digest)
         for item_id, item in ledger.items.items()
         if item.files
     }
     return Known(now, states)
+
+
+def _lies_in(uri: str, folders: Collection[str]) -> bool:
+    path = PurePosixPath(uri)
+    return any(str(place) in folders for place in (path, *path.parents))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +143,7 @@ class _Group:
 
     @property
     def item_id(self) -> str:
-        digests = sorted({entry.digest for entry in self.entries.values()})
-        return blake3("\n".join(digests).encode()).hexdigest()[:ITEM_ID_HEX]
+        return item_id_of(entry.digest for entry in self.entries.values())
 
 
 class Planner:

@@ -52,6 +52,8 @@ def header_of(path: Path) -> Header:
             raise UnreadableFile(path, Reason.EMPTY, "the file is empty; copy it again from its source")
         name = formats.sniff(path)
         if name is None:
+            if (record := path.with_suffix(".hea")).is_file():
+                raise UnreadableFile(path, Reason.UNKNOWN_FORMAT, f"holds samples only; name its record: {record.name}")
             known = "DICOM, NIfTI, WFDB, whole slides, PNG, JPEG, TIFF"
             raise UnreadableFile(
                 path, Reason.UNKNOWN_FORMAT, f"its content is of no format that is read here ({known})"

@@ -143,6 +143,46 @@ def test_changes_are_followed(copy: Path, tmp_path: Path) -> None:
     assert len(rows(tmp_path / "i")) == 14
 
 
+def test_what_cannot_be_looked_at_is_not_taken_for_gone(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(copy, tmp_path / "i")
+    before = rows(tmp_path / "i")
+    listing = os.scandir
+    for locked in (copy / "xray", copy):
+
+        def refuse(path: Any, locked: Path = locked) -> Any:  # root may list everything, so the refusal is played
+            if Path(path) == locked:
+                raise PermissionError(13, "Permission denied")
+            return listing(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        report = run(copy, tmp_path / "i", prune=True)
+        assert (report.indexed, report.gone, report.removed, report.failed) == (0, 0, 0, 1)
+        assert rows(tmp_path / "i") == before
+
+
+def test_files_of_any_name_are_indexed_once_and_followed(copy: Path, phantoms: Phantoms, tmp_path: Path) -> None:
+    archive = tmp_path / "odd"
+    series = next(folder for folder in sorted(copy.glob("ct/*")) if folder.is_dir())
+    slices = sorted(series.iterdir())
+    pictures = sorted(copy.glob("*/*.png"))
+    (archive / "~tmp").mkdir(parents=True)
+    (archive / "@1").mkdir()
+    for path in slices[1:]:
+        shutil.copy(path, archive / "~tmp")
+    shutil.copy(pictures[0], archive / "@1")
+    shutil.copy(pictures[1], archive / os.fsdecode(b"fundus sc\xe4n [1]'\n.PNG"))
+    assert run(archive, tmp_path / "i").indexed == 3
+    assert run(archive, tmp_path / "i").unchanged == 3
+    shutil.copy(slices[0], archive / "~tmp")  # a slice that came late
+    report = run(archive, tmp_path / "i", prune=True)
+    assert (report.indexed, report.unchanged, report.gone, report.removed) == (1, 2, 0, 0)
+    assert sorted(row["uri"] for row in rows(tmp_path / "i")) == [
+        f"./@1/{pictures[0].name}", "fundus sc\\xe4n [1]'\n.PNG", "~tmp",
+    ]  # fmt: skip
+
+
 def test_two_archives_share_an_index_without_claiming_each_others_items(copy: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     write_archive(other, patients=1, seed=99, modalities=["ecg", "retina"])
@@ -186,7 +226,8 @@ def test_another_encoder_is_refused(indexed: Path, phantoms: Phantoms, tmp_path:
 
 def test_a_second_run_at_once_is_refused(phantoms: Phantoms, indexed: Path) -> None:
     with IndexFolder.open(indexed).lock(), pytest.raises(IndexLocked, match="being written by"):
-        run(phantoms[0], indexed)
+        run(phantoms[0].parent, indexed)
+    assert IndexFolder.open(indexed).manifest.archives == (str(phantoms[0]),)
 
 
 RUN = """
