@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.datasets import DATASETS
+from m3search.datasets import Inputs, Row, load_inputs, read_manifests, split
 from m3search.encoders import DEFAULT_ENCODER, load_encoder
 from m3search.encoders.base import Encoder, pool_parts
 from m3search.evaluation import (
@@ -33,7 +34,6 @@ from m3search.evaluation import (
     summarise,
     text_to_image,
 )
-from m3search.trainer.data import Inputs, Row, load_inputs, read_manifests, split
 from m3search.types import Batch
 
 TASKS: dict[str, tuple[str, Scope]] = {
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _, held_out = split(read_manifests([options.data / DATASETS["train"].manifests]))
     encoders = [load_encoder(options.bundle)]
     if options.baseline:
-        from benchmarks.untrained import UntrainedEncoder
+        from m3search.trainer.untrained import UntrainedEncoder
 
         encoders.append(UntrainedEncoder(CONFIGURATION))
     results = {}

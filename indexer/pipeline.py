@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m3search.errors import Reason, UnreadableFile
+from m3search.errors import BundleError, Reason, UnreadableFile
 from m3search.indexer.embed import Embedded, Embedder
 from m3search.indexer.inspect import Inspected, inspect
 from m3search.indexer.ledger import Ledger, is_of
@@ -155,8 +155,12 @@ class Run:
         for one, image in runner.map(raster_image, tasks):
             if isinstance(image, UnreadableFile):
                 self._fail(image, one.source.files[0])
-            else:
+                continue
+            try:
                 modality, _ = self._encoder.guess_modality(image)
+            except BundleError as error:  # an imported model has no router
+                self._fail(UnreadableFile(one.source.files[0], Reason.UNSUPPORTED, str(error)), one.source.files[0])
+            else:
                 yield replace(one, source=replace(one.source, modality=modality))
 
     def _embedded(self, plan: Plan, runner: LocalRunner, report: Callable[[Progress], None]) -> Iterator[Embedded]:

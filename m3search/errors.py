@@ -9,6 +9,7 @@ M3SearchError
 │   ├── EncoderMismatch
 │   └── IndexLocked
 ├── BundleError         a model bundle is missing, broken or of the wrong kind
+├── CheckpointError     a pretrained model of elsewhere is missing, incomplete or of a kind that is not known here
 ├── MissingExtra        an optional package is not installed
 ├── DataError           labelled data is wrong: a manifest, a file of queries or judgements
 └── TrainingError       a training configuration is wrong, or its data does not serve it
@@ -84,6 +85,10 @@ class IndexLocked(NoIndex):
 
 class BundleError(M3SearchError):
     """A model bundle is missing, incomplete, or does not match its fingerprint."""
+
+
+class CheckpointError(M3SearchError):
+    """A pretrained model, in a folder, a file or on a hub, cannot be loaded or made into a bundle."""
 
 
 class MissingExtra(M3SearchError):

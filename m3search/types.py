@@ -99,7 +99,8 @@ class Item:
 class InputSpec:
     """What the tower of one modality takes. Part of the bundle (`bundle.json`), applied by `Modality.prepare`.
 
-    Images: uint8 (P, 3, size, size). Signals: float32 (P, 12, rate_hz * seconds) in millivolts, NaN for a missing lead.
+    Images: uint8 (P, 3, size, size). Signals: float32 (P, 12, rate_hz * seconds) in millivolts, NaN for a missing lead;
+    with `beat_seconds`, more columns follow (`m3search.modalities.ecg_layout`).
     Scaling to the network's own range happens inside the network.
     """
 
@@ -110,6 +111,7 @@ class InputSpec:
     tile_mpp: float = 0.0  # pathology: target micrometres per pixel
     rate_hz: float = 0.0
     seconds: float = 0.0
+    beat_seconds: float = 0.0  # ECG: length of the usual beat that is given beside the signal; 0: the signal alone
 
 
 @dataclass(frozen=True, slots=True, eq=False)

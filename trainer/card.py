@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from m3search.datasets import Row
     from m3search.trainer.config import TrainConfig
-    from m3search.trainer.data import Row
     from m3search.trainer.validate import Figures
 
 WEIGHTS_LICENCE = "CC BY-NC-SA 4.0, research use only"
@@ -32,9 +32,14 @@ Research on retrieval; searching one's own research archive; demonstrations; a s
 Input is prepared by m3search itself (`bundle.json` holds each tower's input).
 
 ## How it was trained
-{steps} steps of stage 0 (`m3search train trainer/configs/{name}.toml`), seed {seed}: soft-target contrastive loss over
-mixed batches of all modalities, sigmoid scores of label names, attraction within a modality, and a term that keeps the
-text tower close to its warm start.{settled}
+M3Bind (Liu et al. 2025, arXiv 2506.18072), `m3search train trainer/configs/{name}.toml`, seed {seed}:
+- stage 0, a specialist (tower and text encoder) per modality: {pretrain} steps; soft-target contrastive loss, sigmoid
+  scores of label names, attraction within the modality, and a term that keeps the text encoder near its warm start;
+- stage 1, binding: {bind} steps of low-rank adapters on all specialists at once, {align} alignment
+  (weight {weight:g}) of their embeddings of centre texts. Mean squared distance between two encoders' unit embeddings
+  of a centre text: {alignment};
+- stage 2, one text encoder distilled from the five ({distil} steps), then tuned against the towers ({tune} steps).
+
 {share:.0%} of the groups (patients, cases) were held out and never trained on.
 Weights are stored in 8 bits (matrices, pointwise convolutions) and half precision (the rest).
 """
@@ -64,12 +69,6 @@ LIMITS = """
 """
 
 
-def _settled(config: TrainConfig) -> str:
-    """One sentence on the towers that learned on alone, or nothing."""
-    towers = [f"{settings.steps} steps of the {name} tower" for name, settings in config.settle.items()]
-    return f" Then, alone and with texts held still: {', '.join(towers)}." if towers else ""
-
-
 def sources(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Number of training items by modality, source, licence and use, as bundle.json and the card list them."""
     counts: dict[tuple[str, str, str, str], int] = defaultdict(int)
@@ -81,6 +80,17 @@ def sources(rows: Iterable[Row]) -> list[dict[str, Any]]:
     ]
 
 
+def _beside(description: Mapping[str, Any]) -> str:
+    """What the stages before and the baseline retrieve on the same items."""
+    names = list(description["figures"])
+    card = "\nThe same items at the stages before, before rounding: text→image within the modality / image→image.\n\n"
+    card += f"| | {' | '.join(names)} |\n| --- |{' --- |' * len(names)}\n"
+    for stage, found in description["baselines"].items():
+        cells = (f"{found[n]['text_to_image_within']:.3f} / {found[n]['image_to_image']:.3f}" for n in names)
+        card += f"| {stage} | {' | '.join(cells)} |\n"
+    return card
+
+
 def model_card(description: Mapping[str, Any], config: TrainConfig, figures: Mapping[str, Figures]) -> str:
     """Markdown from what bundle.json says; `figures` are those before rounding the weights."""
     training = description["training"]
@@ -90,10 +100,15 @@ def model_card(description: Mapping[str, Any], config: TrainConfig, figures: Map
         modalities=", ".join(description["modalities"]),
         dim=description["dim"],
         licence=description["licence"],
-        steps=training["steps"],
         seed=training["seed"],
         share=training["validation_share_of_groups"],
-        settled=_settled(config),
+        pretrain=", ".join(f"{name} {steps}" for name, steps in training["stages"]["pretrain"].items()),
+        bind=training["stages"]["bind"]["steps"],
+        align=training["stages"]["bind"]["align"],
+        weight=training["stages"]["bind"]["lambda"],
+        alignment=", ".join(f"{stage} {value:.4f}" for stage, value in training["alignment"].items()),
+        distil=training["stages"]["distil"],
+        tune=training["stages"]["tune"],
     )
     card += TABLE
     for name, f in description["figures"].items():
@@ -104,6 +119,7 @@ def model_card(description: Mapping[str, Any], config: TrainConfig, figures: Map
     if figures:
         mean = sum(f.text_to_image for f in figures.values()) / len(figures)
         card += f"\nBefore rounding the weights, text→image over all modalities averaged {mean:.3f}.\n"
+    card += _beside(description)
     if description["router"]:
         accuracy = ", ".join(f"{name} {value:.3f}" for name, value in description["router"]["accuracy"].items())
         card += f"Share of held-out pictures whose modality the router names correctly: {accuracy}.\n"

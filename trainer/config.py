@@ -6,7 +6,8 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import NoneType
+from typing import Any, Literal, get_args, get_type_hints
 
 from m3search.errors import TrainingError
 from m3search.modalities import MODALITIES
@@ -26,58 +27,110 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class TextTraining:
-    """The text tower: which layers of the warm start it keeps, and how many of them, counted from the top, learn."""
+    """Every text encoder: the layers of the warm start it keeps, and how many, counted from the top, learn."""
 
     layers: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
-    trained_layers: int = 3
+    trained_layers: int = 2
     max_tokens: int = 64
 
 
 @dataclass(frozen=True, slots=True)
 class ModalityConfig:
-    """One tower: its input (fields of `InputSpec`) and its share of a batch."""
+    """One specialist: its input (fields of `InputSpec`) and how it is trained in stage 0."""
 
     batch: int  # items per step
+    steps: int
     input: InputSpec = field(default_factory=lambda: InputSpec(kind="image"))
     frozen_blocks: int = 8  # of the 16 of an image trunk, counted from the input; the stem is frozen with them
+    lr: float = 1e-3  # of heads and of towers that start from scratch
     trunk_lr: float = 2e-4
+    weight_decay: float = 0.02
     dropout: float = 0.1
+    image_tower: str = ""  # an open_clip model (see openclip.py) to start from; "" is EfficientNet-Lite0
+    text_tower: str = ""  # likewise; "" is MiniLM
 
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """The loop."""
+    """The loop of every stage."""
 
-    steps: int
-    warmup: int = 50
-    evaluate_every: int = 200  # steps
     seed: int = 0
-    lr: float = 1e-3  # of heads and of towers that start from scratch
-    text_lr: float = 5e-5
-    weight_decay: float = 0.02
+    evaluate_every: int = 0  # steps; 0: at the end of a stage only
+    checkpoint_every: int = 100  # steps
     average: float = 0.995  # decay of the exponential moving average of the weights, which is what is kept
-    bf16: bool = True
+    accumulate: int = 1  # batches per step
+    chunk: int = 0  # items whose activations are held at once (cached gradients); 0: the whole batch
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    bf16: bool = True  # where the device computes it natively
     threads: int = 0  # 0: all
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
-    """Weights of the terms: see losses.py."""
+    """Weights of the terms, and the kind of the contrastive one: see losses.py."""
 
+    kind: Literal["soft", "infonce", "sigmoid"] = "soft"
     contrastive: float = 1.0
     labels: float = 1.0
-    within: float = 0.3
+    within: float = 0.5
     keep_text: float = 0.5
+    queue: int = 0  # items and texts of earlier batches that serve as further negatives
 
 
 @dataclass(frozen=True, slots=True)
-class SettleConfig:
-    """How one tower learns on alone after the joint run: see settle.py."""
+class PretrainConfig:
+    """Stage 0, what all specialists share."""
+
+    warmup: int = 50
+    text_lr: float = 5e-5
+
+
+@dataclass(frozen=True, slots=True)
+class BindConfig:
+    """Stage 1: see bind.py."""
 
     steps: int
-    batch: int
-    lr: float = 1e-3
-    weight_decay: float = 0.05
+    batch: int = 16  # items of each modality per step
+    centres: int = 48  # centre texts per step
+    pool: int = 600  # of centre texts of each modality, from which they are drawn
+    warmup: int = 50
+    lr: float = 2e-5
+    weight_decay: float = 1e-5
+    align: Literal["mse", "cosine", "relational", "cosine+relational"] = "mse"
+    weight: float = 1.0  # lambda
+    rank: int = 8
+    alpha: int = 8
+    dropout: float = 0.1
+    heads: bool = False  # the last layers of both towers learn whole, beside the adapters
+    rotate: bool = False  # turn every specialist's space onto the others' first: see rotate.py
+
+
+@dataclass(frozen=True, slots=True)
+class DistilConfig:
+    """Stage 2: see distil.py."""
+
+    steps: int
+    batch: int = 256  # texts per step
+    warmup: int = 50
+    lr: float = 5e-4  # of the head; the layers learn at a tenth
+    weight_decay: float = 0.01
+    dims: tuple[int, ...] = (256,)  # leading dimensions that must serve alone (Matryoshka)
+
+
+@dataclass(frozen=True, slots=True)
+class TuneConfig:
+    """The end of stage 2: the shared text encoder against the frozen towers. See tune.py."""
+
+    steps: int
+    batch: int = 32  # items of each modality per step
+    warmup: int = 50
+    lr: float = 3e-4
+    weight_decay: float = 0.01
+    views: int = 4  # augmented views of each item whose features are kept
+    heads: bool = False  # the towers' last layers learn too
+    keep: float = 1.0  # weight of staying close to the distilled encoder
+    dims: tuple[int, ...] = (256,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +140,14 @@ class TrainConfig:
     name: str
     dim: int
     data: DataConfig
-    run: RunConfig
     modalities: Mapping[str, ModalityConfig]
+    bind: BindConfig
+    distil: DistilConfig
+    tune: TuneConfig | None = None
+    run: RunConfig = RunConfig()
     text: TextTraining = TextTraining()
     loss: LossConfig = LossConfig()
-    settle: Mapping[str, SettleConfig] = field(default_factory=dict)
+    pretrain: PretrainConfig = PretrainConfig()
     folder: Path = Path()  # of the configuration file
 
     def resolve(self, path: str) -> Path:
@@ -127,16 +183,22 @@ def _check(config: TrainConfig, path: Path) -> None:
     for name, modality in config.modalities.items():
         if name not in MODALITIES:
             raise TrainingError(f"{path}: modalities.{name}: no such modality; choose from {', '.join(MODALITIES)}")
-        if name in config.settle and config.settle[name].batch < 1:
-            raise TrainingError(f"{path}: settle.{name}.batch is {config.settle[name].batch}; it must be at least 1")
-        if modality.batch < 1:
-            raise TrainingError(f"{path}: modalities.{name}.batch is {modality.batch}; it must be at least 1")
         if modality.input.kind == "image" and modality.input.size % 32:
             raise TrainingError(
                 f"{path}: modalities.{name}.input.size is {modality.input.size}; it must be a multiple of 32"
             )
-    if config.run.steps < 1:
-        raise TrainingError(f"{path}: run.steps is {config.run.steps}; it must be at least 1")
+    stages = {f"modalities.{name}": modality for name, modality in config.modalities.items()}
+    for place, stage in {**stages, "bind": config.bind, "distil": config.distil, "tune": config.tune}.items():
+        for key in ("steps", "batch"):
+            value = getattr(stage, key, 1)
+            if value < 1:
+                raise TrainingError(f"{path}: {place}.{key} is {value}; it must be at least 1")
+    for place, stage in (("distil", config.distil), ("tune", config.tune)):
+        for size in stage.dims if stage else ():
+            if not 1 <= size <= config.dim:
+                raise TrainingError(f"{path}: {place}.dims holds {size}; it must be between 1 and dim = {config.dim}")
+    if config.run.accumulate < 1:
+        raise TrainingError(f"{path}: run.accumulate is {config.run.accumulate}; it must be at least 1")
     if not 0 <= config.text.trained_layers <= len(config.text.layers):
         raise TrainingError(f"{path}: text.trained_layers must be between 0 and {len(config.text.layers)}")
 
@@ -159,6 +221,8 @@ def _build(kind: Any, raw: Any, place: str) -> Any:
 
 
 def _value(kind: Any, value: Any, place: str) -> Any:
+    if NoneType in get_args(kind):  # TOML has no null: an optional table that is there
+        kind = next(option for option in get_args(kind) if option is not NoneType)
     if is_dataclass(kind):
         return _build(kind, value, place)
     origin = getattr(kind, "__origin__", kind)

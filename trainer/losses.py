@@ -1,11 +1,16 @@
-"""The terms of the training loss. Embeddings come in at any length and are compared as unit vectors.
+"""The terms of the training loss. Embeddings come in at any length; all but `align_mse` compare them as unit vectors.
 
-Soft targets follow CLIP (Radford et al., arXiv 2103.00020) with near-identical pairs as partial positives, as in
-MedCLIP (Wang et al., arXiv 2210.10163); the term within a modality is SupCon (Khosla et al., arXiv 2004.11362) with
-weights; label scores are pairwise sigmoids as in SigLIP (Zhai et al., arXiv 2303.15343).
+M3Bind (Liu et al., arXiv 2506.18072) adds up a contrastive loss per modality and an alignment loss per pair of text
+encoders. InfoNCE: van den Oord et al., arXiv 1807.03748, as in CLIP (Radford et al., arXiv 2103.00020). Soft targets
+follow CLIP with near-identical pairs as partial positives, as in MedCLIP (Wang et al., arXiv 2210.10163); the term
+within a modality is SupCon (Khosla et al., arXiv 2004.11362) with weights; label scores are pairwise sigmoids as in
+SigLIP (Zhai et al., arXiv 2303.15343).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +30,14 @@ def soft_cross_entropy(logits: Tensor, weights: Tensor) -> Tensor:
     return -(targets * F.log_softmax(logits[rows], 1)).sum(1).mean()
 
 
-def soft_contrastive(items: Tensor, texts: Tensor, weights: Tensor, scale: Tensor | float) -> Tensor:
+def soft_contrastive(
+    items: Tensor,
+    texts: Tensor,
+    weights: Tensor,
+    scale: Tensor | float,
+    more_texts: tuple[Tensor, Tensor] | None = None,
+    more_items: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """InfoNCE in both directions with soft targets.
 
     Args:
@@ -33,9 +45,36 @@ def soft_contrastive(items: Tensor, texts: Tensor, weights: Tensor, scale: Tenso
         texts: (M, D) embeddings of texts; equal texts once.
         weights: (N, M) how far text j is true of item i, in [0, 1].
         scale: inverse temperature.
+        more_texts: further texts (K, D) that items are compared with, and how true they are of them (N, K): a queue.
+        more_items: further items (K, D) that texts are compared with, and (M, K).
     """
-    logits = scale * F.normalize(items, dim=1) @ F.normalize(texts, dim=1).T
-    return 0.5 * (soft_cross_entropy(logits, weights) + soft_cross_entropy(logits.T, weights.T))
+    items, texts = F.normalize(items, dim=1), F.normalize(texts, dim=1)
+    to_texts, to_items = scale * items @ texts.T, scale * texts @ items.T
+    text_weights, item_weights = weights, weights.T
+    if more_texts is not None:
+        to_texts = torch.cat([to_texts, scale * items @ F.normalize(more_texts[0], dim=1).T], 1)
+        text_weights = torch.cat([text_weights, more_texts[1]], 1)
+    if more_items is not None:
+        to_items = torch.cat([to_items, scale * texts @ F.normalize(more_items[0], dim=1).T], 1)
+        item_weights = torch.cat([item_weights, more_items[1]], 1)
+    return 0.5 * (soft_cross_entropy(to_texts, text_weights) + soft_cross_entropy(to_items, item_weights))
+
+
+def info_nce(items: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:
+    """InfoNCE of pairs, items (N, D) and texts (N, D): only the own one is right, even where texts are equal."""
+    return soft_contrastive(items, texts, torch.eye(len(items), device=items.device), scale)
+
+
+def sigmoid_pairs(items: Tensor, texts: Tensor, weights: Tensor, scale: Tensor | float, bias: Tensor | float) -> Tensor:
+    """SigLIP: binary cross-entropy of every pair of items (N, D) and texts (M, D), summed over texts, mean over items.
+
+    Args:
+        weights: (N, M) in [0, 1], how far text j is true of item i.
+        scale: inverse temperature.
+        bias: added to every logit; SigLIP starts it at -10, since nearly all pairs are wrong.
+    """
+    logits = scale * F.normalize(items, dim=1) @ F.normalize(texts, dim=1).T + bias
+    return F.binary_cross_entropy_with_logits(logits, weights, reduction="none").sum(1).mean()
 
 
 def label_scores(items: Tensor, names: Tensor, truth: Tensor, scale: Tensor | float, bias: Tensor) -> Tensor:
@@ -72,3 +111,49 @@ def within_modality(items: Tensor, similar: Tensor, scale: Tensor | float) -> Te
 def keep_close(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean cosine distance of sentence embeddings (N, W) to those of the encoder they came from."""
     return (1 - F.cosine_similarity(student, teacher, dim=1)).mean()
+
+
+def align_mse(a: Tensor, b: Tensor) -> Tensor:
+    """M3Bind: mean squared difference of two encoders' embeddings (N, D) of the same texts, as they come."""
+    return F.mse_loss(a, b)
+
+
+def align_cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Mean cosine distance of two encoders' embeddings (N, D) of the same texts."""
+    return (1 - F.cosine_similarity(a, b, dim=1)).mean()
+
+
+def align_relational(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared difference of the cosines among texts in one encoder (N, D) and the other: blind to rotations."""
+    a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
+    return (a @ a.T - b @ b.T).square().mean()
+
+
+ALIGNMENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": align_mse,
+    "cosine": align_cosine,
+    "relational": align_relational,
+    "cosine+relational": lambda a, b: align_cosine(a, b) + align_relational(a, b),
+}
+
+
+def alignment(centres: Mapping[str, Tensor], kind: str = "mse") -> Tensor:
+    """Sum over pairs of encoders of how far apart their embeddings (N, D) of the same centre texts are."""
+    align = ALIGNMENTS[kind]
+    pairs = [align(a, b) for a, b in combinations(centres.values(), 2)]
+    return torch.stack(pairs).sum() if pairs else next(iter(centres.values())).sum() * 0.0
+
+
+def distil(student: Tensor, teacher: Tensor, scale: float = 10.0) -> Tensor:
+    """How far the student's embeddings (N, D) of texts are from the teacher's: cosine distance, and the divergence of
+    the softmax over each text's similarities to the others, which keeps neighbours in order."""
+    student, teacher = F.normalize(student, dim=1), F.normalize(teacher, dim=1)
+    alone = torch.eye(len(student), dtype=torch.bool, device=student.device)
+    wanted = (scale * teacher @ teacher.T).masked_fill(alone, -1e4).softmax(1)
+    found = (scale * student @ student.T).masked_fill(alone, -1e4).log_softmax(1)
+    return (1 - (student * teacher).sum(1)).mean() + F.kl_div(found, wanted, reduction="batchmean")
+
+
+def nested(dims: Sequence[int], term: Callable[[int], Tensor]) -> Tensor:
+    """Mean of a term over leading dimensions: Matryoshka (Kusupati et al., arXiv 2205.13147)."""
+    return torch.stack([term(dim) for dim in dims]).mean()

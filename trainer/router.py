@@ -18,7 +18,7 @@ from m3search.encoders.towers import ImageTower, Router
 from m3search.trainer.augment import ImageAugmentation, augment_images
 
 if TYPE_CHECKING:
-    from m3search.trainer.data import Row
+    from m3search.datasets import Row
 
 ROUTER_SIZE = 160  # pixels
 PER_MODALITY = 200  # pictures to learn from

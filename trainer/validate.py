@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from m3search.encoders.base import normalise
 from m3search.evaluation import Label, LabelledItems, image_to_image, summarise, text_to_image
 
 if TYPE_CHECKING:
-    from m3search.trainer.data import Inputs, Row
+    from m3search.datasets import Inputs, Row
     from m3search.types import Float32
 
 
@@ -71,3 +71,19 @@ def evaluate(
         for modality in vectors
         if modality in whole and modality in images
     }
+
+
+def table(figures: Mapping[str, Figures]) -> str:
+    """Figures as lines for a terminal."""
+    lines = ["  modality   items  text→image   within  (chance)   image→image (chance)"]
+    lines += [
+        f"  {name:10s} {f.items:5d}  {f.text_to_image:10.3f} {f.text_to_image_within:8.3f} {f.text_chance:9.3f} "
+        f"{f.image_to_image:12.3f} {f.image_chance:8.3f}"
+        for name, f in figures.items()
+    ]
+    return "\n".join(lines)
+
+
+def as_dict(figures: Mapping[str, Figures]) -> dict[str, Any]:
+    """Figures as they stand in bundle.json."""
+    return {name: {k: round(v, 4) for k, v in asdict(f).items()} for name, f in figures.items()}

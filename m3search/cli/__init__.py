@@ -20,6 +20,10 @@ def main() -> None:
     except M3SearchError as error:
         sys.stderr.write(f"m3search: {error}\n")
         sys.exit(exit_code(error))
+    except OSError as error:  # a place that cannot be written, a full disk: nobody needs a traceback for that
+        place = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"m3search: {place}{error.strerror or error}\n")
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.stderr.write("m3search: interrupted; what was stored stays, run again to continue\n")
         sys.exit(130)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from m3search.errors import UsageError
+from m3search.errors import MissingExtra, UsageError
 
 app = typer.Typer(
     name="m3search",
@@ -17,6 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich's takes twice as long to import as everything else
 )
 model_app = typer.Typer(help="The encoders that are installed here.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
@@ -31,6 +32,7 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", help="Encoder, by name or folder. Default: the index's own, else m3bind-small.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ImportPrecision = Literal["fp16", "fp32"]
 ItemArgument = Annotated[str, typer.Argument(help="Item id, or a beginning that only it has.")]
 
 
@@ -106,7 +108,7 @@ def query(
 
     if as_json and as_csv:
         raise UsageError("choose one of --json and --csv")
-    names = [name.strip() for name in modality.split(",") if name.strip()] if modality else None
+    names = None if modality is None else [name.strip() for name in modality.split(",")]
     engine = Engine.open(index, model)
     results = engine.search(text, image=image, item=item, k=k, modality=names, where=where)
     if html:
@@ -123,7 +125,7 @@ def show(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Everything stored of one item, with how its pixels became a vector."""
+    """Show all that is stored of one item. That includes how its pixels became a vector."""
     from m3search.cli import printing
     from m3search.search import Engine
 
@@ -158,11 +160,18 @@ def train(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the bundle. Default: runs/<name of the configuration>.")
     ] = None,
+    image_tower: Annotated[
+        str, typer.Option("--image-tower", help="open_clip model that image towers start from: hf-hub:…, local-dir:…")
+    ] = "",
+    text_tower: Annotated[
+        str, typer.Option("--text-tower", help="open_clip model that the specialists' text encoders start from.")
+    ] = "",
 ) -> None:
-    """Train encoders and write them as a bundle."""
-    from m3search.trainer.pretrain import train as run_training
+    """Train encoders and write them as a bundle. A run that was killed goes on where it was."""
+    from m3search.trainer.train import train as run_training
 
-    run_training(config, out or Path("runs") / config.stem, say=typer.echo)
+    out = out or Path("runs") / config.stem
+    run_training(config, out, image_tower=image_tower, text_tower=text_tower, say=typer.echo)
 
 
 @app.command()
@@ -172,7 +181,7 @@ def demo(
     ] = Path("demo"),
     patients: Annotated[int, typer.Option("--patients", min=1, help="How many synthetic patients.")] = 8,
 ) -> None:
-    """Write synthetic patients, index them, search them, and draw a contact sheet."""
+    """Try it all on synthetic patients. Writes them, indexes them, searches them and draws a contact sheet."""
     from m3search.cli.demo import run_demo
 
     run_demo(out, patients)
@@ -180,7 +189,7 @@ def demo(
 
 @app.command()
 def doctor(as_json: JsonOption = False) -> None:
-    """What this machine can do for m3search, and what each missing piece costs."""
+    """What this machine can do for m3search. Names what each missing piece costs and how to get it."""
     from m3search.cli import printing
     from m3search.doctor import examine
 
@@ -217,3 +226,42 @@ def model_verify(
     typer.echo(
         json.dumps(result) if as_json else f"{bundle.name}@{bundle.fingerprint[:8]}: every file matches its seal"
     )
+
+
+@model_app.command("import")
+def model_import(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="hf-hub:ORGANISATION/NAME, local-dir:FOLDER (open_clip_config.json, weights, tokenizer files), a file "
+            "of weights beside an open_clip_config.json, or ARCHITECTURE@FILE."
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option("--name", help="Of the new model. Default: as the source is called.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Its folder. Default: among your models, to be found by name.")
+    ] = None,
+    modality: Annotated[
+        str, typer.Option("--modality", help="What the image tower is to see, joined by commas.")
+    ] = "xray,ct,retina,pathology",
+    precision: Annotated[
+        ImportPrecision, typer.Option("--precision", help="Of the stored weights: half or single.")
+    ] = "fp16",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a bundle of an open_clip model (CLIP, SigLIP, BiomedCLIP and their kin). Needs the train extra."""
+    from m3search.cli import printing
+
+    try:
+        from m3search.trainer.importing import import_model
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"{error.name} is needed to import a model: pip install 'm3search[train]'") from error
+
+    modalities = [word.strip() for word in modality.split(",") if word.strip()]
+    made = import_model(
+        source, out, name=name or "", modalities=modalities, precision=precision,
+        say=lambda line: typer.echo(line, err=True),
+    )  # fmt: skip
+    printing.imported(made, as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from m3search.cli import printing
 
@@ -28,7 +29,9 @@ def run_demo(out: Path, patients: int) -> None:
     console.rule("1. synthetic patients")
     archive = out / "archive"
     phantoms = write_archive(archive, patients=patients, seed=0)
-    console.print(f"wrote {len(phantoms)} examinations of {patients} synthetic patients to {archive}", soft_wrap=True)
+    console.print(
+        f"wrote {len(phantoms)} examinations of {patients} synthetic patients to {escape(str(archive))}", soft_wrap=True
+    )
 
     console.rule("2. index")
     with printing.progress() as progress:
@@ -46,11 +49,11 @@ def run_demo(out: Path, patients: int) -> None:
     console.rule("4. search by file, in its own modality and across")
     for modality, across in (("xray", "xray"), ("ecg", "ecg,xray")):
         file = archive / next(phantom.path for phantom in phantoms if phantom.modality == modality)
-        console.print(f"\n[bold]m3search query --image {file} --modality {across} -k 4[/]", soft_wrap=True)
+        console.print(f"\n[bold]m3search query --image {escape(str(file))} --modality {across} -k 4[/]", soft_wrap=True)
         pages.append(engine.search(image=file, k=4, modality=across.split(",")))
         printing.results(pages[-1], "table", None)
 
     sheet = out / "sheet.html"
     sheet.write_text(render(pages), encoding="utf-8")
     console.rule("done")
-    console.print(f"open {sheet} in a browser; {out} may be deleted", soft_wrap=True)
+    console.print(f"open {escape(str(sheet))} in a browser; {escape(str(out))} may be deleted", soft_wrap=True)

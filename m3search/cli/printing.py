@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from m3search.encoders.bundle import user_folder
 
 if TYPE_CHECKING:
     from m3search.doctor import Finding
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from m3search.indexer import Progress, Report
     from m3search.search import Results
     from m3search.search.engine import Status
+    from m3search.trainer.importing import Imported
 
 STAGES = {"scan": "looking", "inspect": "inspecting", "index": "indexing"}
 
@@ -37,6 +42,17 @@ def _table(*columns: str) -> Table:
         right = column in {"rank", "score", "items", "tries", "size"}
         table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
     return table
+
+
+def _row(table: Table, *cells: str) -> None:
+    """Add cells as they are: names, texts and labels of an archive may hold brackets, escapes, line ends."""
+    table.add_row(*(Text(plain(cell)) for cell in cells))
+
+
+def plain(text: str) -> str:
+    """The text without characters that would steer a terminal; line ends stay."""
+    strange = "\N{REPLACEMENT CHARACTER}"
+    return "".join(one if one.isprintable() or one == "\n" else strange for one in text.expandtabs())
 
 
 @contextmanager
@@ -98,11 +114,11 @@ def results(found: Results, form: Literal["table", "json", "csv"], sheet: Path |
     for hit in found:
         place = f"{hit.uri} [{hit.best_part}]" if hit.best_part else hit.uri
         words = _short(hit.text or ", ".join(hit.labels), 110)
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", hit.modality, words, place, hit.item_id[:8])
+        _row(table, str(hit.rank), f"{hit.score:.3f}", hit.modality, words, place, hit.item_id[:8])
     console = Console()
     console.print(table if len(found) else "no hits: the index is empty, or nothing in it passes the filters")
     if sheet:
-        console.print(f"contact sheet: {sheet}", soft_wrap=True)
+        console.print(f"contact sheet: {escape(str(sheet))}", soft_wrap=True)
 
 
 def item(row: Mapping[str, Any], as_json: bool) -> None:
@@ -122,8 +138,8 @@ def item(row: Mapping[str, Any], as_json: bool) -> None:
         elif isinstance(value, list):
             value = ", ".join(value)
         if value not in (None, ""):
-            table.add_row(column, str(value))
-    Console().print(table, markup=False)
+            _row(table, column, str(value))
+    Console().print(table)
 
 
 def status(now: Status, as_json: bool) -> None:
@@ -131,15 +147,15 @@ def status(now: Status, as_json: bool) -> None:
     if as_json:
         _json(asdict(now))
         return
-    table = _table("index", str(now.index))
-    table.add_row("encoder", f"{now.encoder}@{now.fingerprint[:8]}, {now.dim} dimensions")
-    table.add_row("items", str(now.items))
+    table = _table("index", plain(escape(now.index)))
+    _row(table, "encoder", f"{now.encoder}@{now.fingerprint[:8]}, {now.dim} dimensions")
+    _row(table, "items", str(now.items))
     for modality, count in sorted(now.by_modality.items()):
-        table.add_row(f"  {modality}", str(count))
-    table.add_row("failures", str(now.failures))
-    table.add_row("archives", "\n".join(now.archives))
-    table.add_row("last run", f"{now.last_run:%Y-%m-%d %H:%M} UTC" if now.last_run else "did not end")
-    table.add_row("on disk", f"{now.bytes_on_disk / 1e6:.1f} MB")
+        _row(table, f"  {modality}", str(count))
+    _row(table, "failures", str(now.failures))
+    _row(table, "archives", "\n".join(now.archives))
+    _row(table, "last run", f"{now.last_run:%Y-%m-%d %H:%M} UTC" if now.last_run else "did not end")
+    _row(table, "on disk", f"{now.bytes_on_disk / 1e6:.1f} MB")
     Console().print(table)
 
 
@@ -150,7 +166,7 @@ def failures(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
         return
     table = _table("file", "reason", "tries", "what is wrong")
     for row in rows:
-        table.add_row(row["uri"], row["reason"], str(row["attempts"]), row["message"])
+        _row(table, row["uri"], row["reason"], str(row["attempts"]), row["message"])
     Console().print(table if rows else "every file could be read")
 
 
@@ -161,8 +177,20 @@ def models(found: Sequence[FoundBundle], as_json: bool) -> None:
         return
     table = _table("name", "from", "folder", "problem")
     for bundle in found:
-        table.add_row(bundle.name, bundle.origin, str(bundle.folder), bundle.problem)
+        _row(table, bundle.name, bundle.origin, str(bundle.folder), bundle.problem)
     Console().print(table)
+
+
+def imported(made: Imported, as_json: bool) -> None:
+    """A bundle made of another model."""
+    if as_json:
+        _json(asdict(made))
+        return
+    known_as = made.name if made.folder.parent == user_folder("data") / "models" else str(made.folder)
+    console = Console()
+    console.print(f"[bold]{made.name}[/]@{made.fingerprint[:8]}: {made.dim} dimensions, licence {made.licence}")
+    console.print(f"in {made.folder}", soft_wrap=True)
+    console.print(f"use it: m3search index ARCHIVE --model {known_as}", soft_wrap=True)
 
 
 def doctor(found: Sequence[Finding], as_json: bool) -> None:
@@ -172,7 +200,8 @@ def doctor(found: Sequence[Finding], as_json: bool) -> None:
         return
     table = _table("", "what", "found", "advice")
     for finding in found:
-        table.add_row("[green]ok[/]" if finding.ok else "[yellow]--[/]", finding.what, finding.found, finding.advice)
+        verdict = "[green]ok[/]" if finding.ok else "[yellow]--[/]"
+        table.add_row(verdict, *map(escape, (finding.what, finding.found, finding.advice)))
     Console().print(table)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from m3search import modalities
 from m3search.errors import UsageError
+from m3search.modalities.ecg_layout import layout_of
 from m3search.modalities.reading import read_item, source_of
 from m3search.types import Batch, InputSpec
 
@@ -120,7 +121,7 @@ def _check_inputs(batch: Batch, spec: InputSpec) -> None:
     if spec.kind == "image":
         shape, dtype = (3, spec.size, spec.size), np.dtype(np.uint8)
     else:
-        shape, dtype = (12, round(spec.rate_hz * spec.seconds)), np.dtype(np.float32)
+        shape, dtype = (12, layout_of(spec).columns), np.dtype(np.float32)
     if batch.inputs.shape[1:] != shape or batch.inputs.dtype != dtype:
         raise UsageError(
             f"the {batch.modality} tower takes {dtype} {('B', *shape)}, not {batch.inputs.dtype} {batch.inputs.shape}"

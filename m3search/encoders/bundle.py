@@ -1,8 +1,8 @@
 """A bundle: one folder with everything an encoder is, sealed by checksums.
 
     bundle.json       name, dimension, towers and their inputs, preprocessing version, licence, training data, figures
-    text.onnx         input_ids, attention_mask int64 (B, L) -> embedding (B, dim)
-    <modality>.onnx   inputs, as InputSpec describes them -> embedding (B, dim)
+    text.onnx         input_ids, attention_mask int64 (B, L) -> embedding (B, dim); some take no mask
+    <modality>.onnx   inputs, as InputSpec describes them -> embedding (B, dim); one file may serve several modalities
     *.safetensors     weights the .onnx files refer to
     tokenizer.json    of the `tokenizers` library
     calibration.json  statistics frozen with the weights
@@ -30,6 +30,7 @@ from m3search.types import InputSpec
 BUNDLE_FORMAT = 1
 PREPROCESSING = 1  # version of `Modality.read` and `prepare`: raised when their output changes for the same file
 SEAL = "SHA256SUMS"
+TEXT_INPUTS = ("input_ids", "attention_mask")
 CHUNK_BYTES = 1 << 20
 
 
@@ -54,6 +55,8 @@ class Bundle:
     vocabulary: int  # tokens the text tower knows
     towers: Mapping[str, TowerFiles]  # by modality
     inputs: Mapping[str, InputSpec]  # by modality
+    text_inputs: tuple[str, ...] = TEXT_INPUTS  # what the text tower takes
+    fixed_length: bool = False  # pad every text to max_tokens, not to the longest of its batch
     router: Mapping[str, Any] = field(default_factory=dict)  # how a raster's modality is guessed; see BundleEncoder
     description: Mapping[str, Any] = field(default_factory=dict, repr=False)  # bundle.json, whole
     checksums: Mapping[str, str] = field(default_factory=dict, repr=False)  # by file name
@@ -304,10 +307,19 @@ def _from_description(
         vocabulary=int(text["vocabulary"]),
         towers={modality: _tower_files(entry) for modality, entry in modalities.items()},
         inputs={modality: parse_input(entry["input"]) for modality, entry in modalities.items()},
+        text_inputs=_text_inputs(text),
+        fixed_length=bool(text.get("fixed_length", False)),
         router=dict(description.get("router") or {}),
         description=description,
         checksums=checksums,
     )
+
+
+def _text_inputs(text: Mapping[str, Any]) -> tuple[str, ...]:
+    names = tuple(text.get("inputs", TEXT_INPUTS))
+    if "input_ids" not in names or not set(names) <= set(TEXT_INPUTS):
+        raise ValueError(f"the inputs of the text tower: {', '.join(map(str, names)) or 'none'}")
+    return names
 
 
 def _tower_files(entry: Mapping[str, Any]) -> TowerFiles:

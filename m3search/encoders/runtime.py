@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from m3search.encoders.base import Encoder
-from m3search.encoders.bundle import Bundle, TowerFiles, user_folder
+from m3search.encoders.bundle import TEXT_INPUTS, Bundle, TowerFiles, user_folder
 from m3search.encoders.routing import router_input
 from m3search.encoders.text import TextTokenizer
 from m3search.errors import BundleError
@@ -34,13 +34,16 @@ TEXT_BATCH = 32  # texts per call, of similar length, so that little is spent on
 class BundleEncoder(Encoder):
     """The encoder of a bundle. Safe to use from several threads; one tower serves one of them at a time."""
 
-    def __init__(self, bundle: Bundle, precision: Precision = "f32", threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, precision: Precision = "f32", threads: int | None = None, cache: bool = True
+    ) -> None:
         """
         Args:
             precision: of the towers; texts are always float32. "auto" runs image towers in bfloat16 where the CPU
                 computes it natively: twice as fast, but single vectors of m3bind-small then had a cosine of only 0.998
                 to float32 (0.9999 on average), so that is not the default.
             threads: of one tower; None leaves it to OpenVINO, which takes all cores.
+            cache: keep compiled towers in this user's cache, so that the next process starts faster.
         """
         self.bundle = bundle
         self.name = bundle.name
@@ -49,7 +52,8 @@ class BundleEncoder(Encoder):
         self.inputs = bundle.inputs
         self._precision = precision
         self._threads = threads
-        self._networks: dict[str, Network] = {}
+        self._cache = cache
+        self._networks: dict[str, Network] = {}  # by file
         self._loading = Lock()
 
     def guess_modality(self, image: UInt8) -> tuple[str, float]:
@@ -60,27 +64,27 @@ class BundleEncoder(Encoder):
         """
         router = self.bundle.router
         if not router:
-            raise BundleError(f"bundle {self.name} cannot tell what an image shows; state its modality")
+            raise BundleError(f"bundle {self.name} cannot tell what an image shows; state its modality (--modality)")
         files = TowerFiles(str(router["file"]), tuple(router.get("weights", ())))
-        network = self._network("router", files, "f32", "logits")
+        network = self._network(files, "f32", "logits")
         logits = network({"inputs": router_input(image, int(router["size"]))[None]})[0].astype(np.float64)
         odds = np.exp(logits - logits.max())
         best = int(odds.argmax())
         return str(router["modalities"][best]), float(odds[best] / odds.sum())
 
     def _embed_text(self, texts: Sequence[str]) -> Float32:
-        network = self._network("text", self.bundle.text, "f32", "embedding")
+        network = self._network(self.bundle.text, "f32", "embedding")
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         by_length = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for start in range(0, len(texts), TEXT_BATCH):
             rows = by_length[start : start + TEXT_BATCH]
-            ids, mask = self._tokenizer([texts[row] for row in rows])
-            vectors[rows] = network({"input_ids": ids, "attention_mask": mask})
+            tokens = dict(zip(TEXT_INPUTS, self._tokenizer([texts[row] for row in rows]), strict=True))
+            vectors[rows] = network({name: tokens[name] for name in self.bundle.text_inputs})
         return vectors
 
     def _embed(self, batch: Batch) -> Float32:
         modality = batch.modality
-        network = self._network(modality, self.bundle.towers[modality], self._precision_of(modality), "embedding")
+        network = self._network(self.bundle.towers[modality], self._precision_of(modality), "embedding")
         vectors = np.empty((len(batch), self.dim), dtype=np.float32)
         for start in range(0, len(batch), IMAGE_BATCH):
             chunk = slice(start, start + IMAGE_BATCH)
@@ -90,7 +94,8 @@ class BundleEncoder(Encoder):
     @cached_property
     def _tokenizer(self) -> TextTokenizer:
         self.bundle.verify_files("tokenizer.json")
-        return TextTokenizer(self.bundle.path("tokenizer.json"), self.bundle.max_tokens, self.bundle.vocabulary)
+        bundle = self.bundle
+        return TextTokenizer(bundle.path("tokenizer.json"), bundle.max_tokens, bundle.vocabulary, bundle.fixed_length)
 
     def _precision_of(self, modality: str) -> Literal["f32", "bf16"]:
         if self._precision != "auto":
@@ -98,13 +103,15 @@ class BundleEncoder(Encoder):
         native = self.inputs[modality].kind == "image" and "BF16" in cpu_capabilities()
         return "bf16" if native else "f32"
 
-    def _network(self, name: str, files: TowerFiles, precision: Literal["f32", "bf16"], output: str) -> Network:
+    def _network(self, files: TowerFiles, precision: Literal["f32", "bf16"], output: str) -> Network:
+        """By file: modalities that share a tower share its memory."""
         with self._loading:
-            if name not in self._networks:
+            if files.file not in self._networks:
                 self.bundle.verify_files(files.file, *files.weights)
-                cache = _cache_folder(self.fingerprint)
-                self._networks[name] = Network(self.bundle.path(files.file), precision, output, self._threads, cache)
-            return self._networks[name]
+                graph = self.bundle.path(files.file)
+                cache = _cache_folder(self.fingerprint) if self._cache else None
+                self._networks[files.file] = Network(graph, precision, output, self._threads, cache)
+            return self._networks[files.file]
 
 
 class Network:

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 class TextTokenizer:
     """Truncates to `max_tokens` (special tokens included) and pads each batch to its longest text."""
 
-    def __init__(self, file: Path, max_tokens: int, vocabulary: int) -> None:
+    def __init__(self, file: Path, max_tokens: int, vocabulary: int, fixed_length: bool = False) -> None:
         """
+        Args:
+            vocabulary: how many tokens the file must have.
+            fixed_length: pad to `max_tokens` instead.
+
         Raises:
             BundleError: the file is no tokenizer, or not the one whose vocabulary the text tower knows. A tokenizer
                 that loads with an empty vocabulary silently turns every word into [UNK] and every search into noise.
@@ -40,12 +44,13 @@ class TextTokenizer:
         pad_id = self._tokenizer.token_to_id(pad_token)
         if pad_id is None:
             raise BundleError(f"{file} has no padding token {pad_token!r}; export the bundle again")
-        self._tokenizer.enable_padding(pad_id=pad_id, pad_token=pad_token)
+        length = max_tokens if fixed_length else None
+        self._tokenizer.enable_padding(pad_id=pad_id, pad_token=pad_token, length=length)
         self.max_tokens = max_tokens
         self.pad_id = int(pad_id)
 
     def __call__(self, texts: Sequence[str]) -> tuple[Int64, Int64]:
-        """Token ids and attention mask, int64 (B, L) with L <= max_tokens the length of the longest text."""
+        """Token ids and attention mask, int64 (B, L), L the length of the longest text (or `max_tokens`)."""
         encodings = self._tokenizer.encode_batch(list(texts))
         ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
         mask = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)

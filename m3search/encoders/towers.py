@@ -18,6 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from m3search.modalities.ecg_layout import Layout
+from m3search.modalities.ecg_measures import LEAD_MEASURES, RHYTHM
+
 # (repeats, kernel, stride, expansion, channels out): the seven stages of EfficientNet-Lite0.
 LITE0_STAGES = (
     (1, 3, 1, 1, 16),
@@ -91,10 +94,9 @@ class Lite0(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.frozen and self.training_somewhere():
-            # What does not learn needs no gradient, and then bfloat16 is twice as fast.
-            with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16):
+            with torch.no_grad():
                 x = self.blocks[: self.frozen](self.stem(x))
-            x = self.blocks[self.frozen :](x.float())
+            x = self.blocks[self.frozen :](x)
         else:
             x = self.blocks(self.stem(x))
         return cast("Tensor", self.head(x).mean((2, 3)))  # the mean of (B, 1280, S / 32, S / 32)
@@ -176,14 +178,91 @@ class SignalBlock(nn.Module):
         return F.relu(self.short(x) + self.norm2(self.conv2(y)))
 
 
-class SignalTower(nn.Module):
-    """Twelve leads in millivolts, float32 (B, 12, T), NaN where absent, to embedding float32 (B, D), not normalised.
+class Steps(nn.Module):
+    """Numbers (B, F) to (B, F * STEPS): how far each has come through every sixth of its usual range, -0.5 to 0.5.
 
-    The network sees each lead without its mean and divided by the record's own spread, which samples are present, and
-    the logarithm of that spread: so shape and voltage are apart, and records without physical units still work.
+    So a linear layer can bend and break at any of them, and no outlier counts more than the end of the range
+    (piecewise linear encoding: Gorishniy et al., arXiv 2203.05556). 0 where a number is NaN.
     """
 
-    def __init__(self, dim: int = 256, widths: Sequence[int] = (48, 96, 144, 192), dropout: float = 0.0) -> None:
+    STEPS = 6
+    low: Tensor  # (F, 1)
+    width: Tensor  # (F, 1)
+    number: Tensor  # (STEPS,)
+
+    def __init__(self, ranges: Sequence[tuple[float, float]]) -> None:
+        super().__init__()
+        low, high = torch.tensor(ranges).T
+        self.register_buffer("low", low[:, None], persistent=False)
+        self.register_buffer("width", (high - low)[:, None] / self.STEPS, persistent=False)
+        self.register_buffer("number", torch.arange(float(self.STEPS)), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        there = ~torch.isnan(x)
+        x = torch.where(there, x, torch.zeros_like(x))
+        steps = ((x[:, :, None] - self.low) / self.width - self.number).clamp(0.0, 1.0) - 0.5
+        return (steps * there[:, :, None]).flatten(1)
+
+
+class BeatFeatures(nn.Module):
+    """The usual beat, its spread and the odd beat, (B, 36, n) of unit height, to features (B, F); places are kept."""
+
+    def __init__(self, samples: int, width: int = 32) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(3 * LEADS, width, 7, 2, 3, bias=False)
+        self.norm1: nn.Module = nn.BatchNorm1d(width)
+        self.conv2 = nn.Conv1d(width, width, 5, 2, 2, bias=False)
+        self.norm2: nn.Module = nn.BatchNorm1d(width)
+        self.features = width * ((samples + 3) // 4)
+
+    def forward(self, beats: Tensor) -> Tensor:
+        x = F.relu(self.norm1(self.conv1(beats)))
+        return F.relu(self.norm2(self.conv2(x))).flatten(1)
+
+
+class SignalHead(nn.Module):
+    """Features of the signal, of what was measured and of the beat, side by side (B, F), to the shared space (B, D)."""
+
+    def __init__(self, signal: int, measures: int, beat: int, dim: int, dropout: float = 0.0) -> None:
+        """
+        Args:
+            signal, measures, beat: how many features each of the three has.
+        """
+        super().__init__()
+        width = 192
+        self.sizes = [signal, measures, beat]
+        self.signal = nn.Sequential(nn.LayerNorm(signal), nn.Linear(signal, dim), nn.GELU(), nn.Dropout(dropout))
+        self.measures = nn.Sequential(
+            nn.Dropout(dropout / 2),
+            nn.Linear(measures, width),
+            nn.LayerNorm(width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+        )
+        self.beat = nn.Sequential(nn.LayerNorm(beat), nn.Dropout(dropout))
+        self.last = nn.Linear(dim + width + beat, dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        signal, measures, beat = torch.split(features, self.sizes, 1)
+        hidden = torch.cat([self.signal(signal), self.measures(measures), self.beat(beat)], 1)
+        return cast("Tensor", self.last(hidden))
+
+
+class SignalTower(nn.Module):
+    """Twelve leads in millivolts, float32 (B, 12, columns), NaN where absent, to embedding (B, D), not normalised.
+
+    The network sees each lead without its mean and divided by the record's own spread, which samples are present, and
+    the logarithm of that spread: so shape and voltage are apart, and records without physical units still work. Where
+    the layout has beats, features of them and what was measured on them lie beside those of the signal.
+    """
+
+    def __init__(
+        self,
+        dim: int = 256,
+        widths: Sequence[int] = (48, 96, 144, 192),
+        dropout: float = 0.0,
+        layout: Layout | None = None,
+    ) -> None:
         super().__init__()
         self.stem = nn.Conv1d(2 * LEADS + 1, widths[0], 15, 2, 7, bias=False)
         self.norm: nn.Module = nn.BatchNorm1d(widths[0])
@@ -193,7 +272,13 @@ class SignalTower(nn.Module):
             blocks += [SignalBlock(channels, width, 7, 2), SignalBlock(width, width, 7, 1)]
             channels = width
         self.blocks = nn.Sequential(*blocks)
-        self.head = Head(2 * channels, dim, dropout)
+        self.layout = layout if layout is not None and layout.has_beats else None
+        self.head: nn.Module = Head(2 * channels, dim, dropout)
+        if self.layout is not None:
+            ranges = [*LEAD_MEASURES.values()] * LEADS + [*RHYTHM.values()]
+            self.steps = Steps(ranges)
+            self.beat = BeatFeatures(self.layout.usual.stop - self.layout.usual.start)
+            self.head = SignalHead(2 * channels, len(ranges) * Steps.STEPS, self.beat.features, dim, dropout)
 
     @staticmethod
     def channels(inputs: Tensor) -> Tensor:
@@ -208,10 +293,28 @@ class SignalTower(nn.Module):
         log_amplitude = spread.log().clamp(-5.0, 3.0) * torch.ones_like(x[:, :1])
         return torch.cat([x, present, log_amplitude], 1)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        x = F.relu(self.norm(self.stem(self.channels(inputs))))
+    @staticmethod
+    def beats(inputs: Tensor, layout: Layout) -> Tensor:
+        """(B, 36, n): the usual beat of each lead at unit height, its spread and the odd beat on the same scale."""
+        usual = torch.nan_to_num(inputs[:, :, layout.usual])
+        height = (usual.amax(2, keepdim=True) - usual.amin(2, keepdim=True)).clamp(min=1e-3)
+        others = [torch.nan_to_num(inputs[:, :, part]) for part in (layout.spread, layout.other)]
+        return torch.cat([part / height for part in (usual, *others)], 1).clamp(-3.0, 3.0)
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """(B, F): what the head sees."""
+        layout = self.layout
+        x = F.relu(self.norm(self.stem(self.channels(inputs if layout is None else inputs[:, :, layout.signal]))))
         x = self.blocks(x)  # (B, C, T / 32)
-        return cast("Tensor", self.head(torch.cat([x.mean(2), x.amax(2)], 1)))
+        pooled = torch.cat([x.mean(2), x.amax(2)], 1)
+        if layout is None:
+            return pooled
+        rhythm = inputs[:, :, layout.rhythm].transpose(1, 2).flatten(1)[:, : len(RHYTHM)]
+        measured = self.steps(torch.cat([inputs[:, :, layout.measures].flatten(1), rhythm], 1))
+        return torch.cat([pooled, measured, self.beat(self.beats(inputs, layout))], 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return cast("Tensor", self.head(self.features(inputs)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +335,9 @@ class TextLayer(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.query = nn.Linear(config.width, config.width)  # apart, since LoRA adapts query and value but not key
+        self.key = nn.Linear(config.width, config.width)
+        self.value = nn.Linear(config.width, config.width)
         self.out = nn.Linear(config.width, config.width)
         self.norm1 = nn.LayerNorm(config.width, eps=1e-12)
         self.up = nn.Linear(config.width, config.feed_forward)
@@ -242,9 +347,10 @@ class TextLayer(nn.Module):
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """x (B, L, W); bias (B, 1, 1, L), very negative on padding."""
         length, width = x.shape[1], x.shape[2]
-        qkv = self.qkv(x).view(-1, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        scores = qkv[0] @ qkv[1].transpose(2, 3) * (width // self.heads) ** -0.5  # (B, H, L, L)
-        mixed = (scores + bias).softmax(3) @ qkv[2]
+        shape = (-1, length, self.heads, width // self.heads)
+        query, key, value = (part(x).view(shape).transpose(1, 2) for part in (self.query, self.key, self.value))
+        scores = query @ key.transpose(2, 3) * (width // self.heads) ** -0.5  # (B, H, L, L)
+        mixed = (scores + bias).softmax(3) @ value
         x = self.norm1(x + self.out(mixed.transpose(1, 2).reshape(-1, length, width)))
         return cast("Tensor", self.norm2(x + self.down(F.gelu(self.up(x)))))
 
@@ -266,7 +372,8 @@ class TextTower(nn.Module):
         places = torch.arange(input_ids.shape[1], device=input_ids.device)
         return cast("Tensor", self.norm(self.words(input_ids) + self.places(places)))
 
-    def pool(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+    @staticmethod
+    def pool(x: Tensor, attention_mask: Tensor) -> Tensor:
         """Mean over the tokens that are not padding: (B, W)."""
         mask = attention_mask[:, :, None].to(x.dtype)
         return (x * mask).sum(1) / mask.sum(1).clamp(min=1.0)
@@ -293,14 +400,13 @@ def text_state(published: Mapping[str, Tensor], layers: Sequence[int]) -> dict[s
         "norm.bias": published["embeddings.LayerNorm.bias"],
     }
     parts = {
+        "query": "attention.self.query", "key": "attention.self.key", "value": "attention.self.value",
         "out": "attention.output.dense", "norm1": "attention.output.LayerNorm", "up": "intermediate.dense",
         "down": "output.dense", "norm2": "output.LayerNorm",
     }  # fmt: skip
     for new, old in enumerate(layers):
         source, target = f"encoder.layer.{old}", f"layers.{new}"
         for leaf in ("weight", "bias"):
-            qkv = [published[f"{source}.attention.self.{name}.{leaf}"] for name in ("query", "key", "value")]
-            renamed[f"{target}.qkv.{leaf}"] = torch.cat(qkv)
             for ours, theirs in parts.items():
                 renamed[f"{target}.{ours}.{leaf}"] = published[f"{source}.{theirs}.{leaf}"]
     return renamed

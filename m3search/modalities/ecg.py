@@ -13,6 +13,7 @@ import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.modalities.dicom_tags import age_band, identity_of, tags_of
+from m3search.modalities.ecg_layout import beside, layout_of
 from m3search.modalities.ecg_leads import (
     LEADS,
     Placement,
@@ -108,10 +109,11 @@ class ECG:
 
         Per lead: gaps bridged by straight lines, the median subtracted (the only correction of the baseline: filters
         would change ST segments), resampled with an anti-aliasing filter, clipped to CLIP, short windows filled up with
-        zeros.
+        zeros. Where `spec.beat_seconds` asks for beats, what `ecg_layout` describes lies beside the signal.
         """
-        length = round(spec.rate_hz * spec.seconds)
-        rows = np.full((len(item.parts), len(LEADS), length), np.nan, dtype=np.float32)
+        layout = layout_of(spec)
+        length = layout.signal.stop
+        rows = np.full((len(item.parts), len(LEADS), layout.columns), np.nan, dtype=np.float32)
         for row, part in zip(rows, item.parts, strict=True):
             present = np.flatnonzero(np.isnan(part.data).mean(axis=1) <= GAPS)
             if not len(present):
@@ -119,8 +121,10 @@ class ECG:
             bridged = np.stack([_bridge_gaps(part.data[number]) for number in present])
             bridged -= np.median(bridged, axis=1, keepdims=True)
             resampled = _resample(bridged, part.rate_hz, spec.rate_hz)[:, :length]
-            row[present] = 0
+            row[present, :length] = 0
             row[present, : resampled.shape[1]] = np.clip(resampled, -CLIP, CLIP)
+            if layout.has_beats:
+                row[:, length:] = beside(row[:, : resampled.shape[1]], spec)
         return rows
 
     def thumbnail(self, item: Item) -> bytes:

@@ -136,6 +136,7 @@ def test_show_status_and_failures_for_people(m3search, indexed: Path, tmp_path: 
         (("query", "a", "--item", "b"), 2, "a query is one of"),
         (("query", "  "), 2, "the query text is empty"),
         (("query", "a", "--modality", "mri"), 2, "there is no modality 'mri'"),
+        (("query", "a", "--modality", ""), 2, "there is no modality ''"),
         (("query", "a", "--where", "sexx = 'F'"), 2, "sex"),
         (("query", "--item", "zzzz"), 2, "has no item 'zzzz'"),
         (("query", "--image", "nowhere.dcm"), 2, "there is no file"),
@@ -150,6 +151,52 @@ def test_wrong_usage_exits_with_2_and_says_what_to_do(
     assert found == code
     assert message in err
     assert "Traceback" not in err
+
+
+def test_a_place_that_cannot_be_written_exits_with_1_without_a_traceback(
+    m3search, phantoms: Phantoms, indexed: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    for arguments in (
+        ("query", "a", "--html", file / "sheet.html", "--index", indexed),
+        ("index", phantoms[0], "--model", "fake", "--index", file / "i"),
+        ("demo", "--out", file),
+    ):
+        code, _, err = m3search(*arguments)
+        assert code == 1
+        assert str(file) in err
+        assert err.count("\n") == 1
+
+
+def test_names_and_words_are_printed_as_they_are(
+    m3search, phantoms: Phantoms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    archive = tmp_path / "retina [old]"
+    archive.mkdir()
+    picture = next(phantom.path for phantom in phantoms[1] if phantom.path.endswith(".png"))
+    (archive / "[bold]a[b].png").write_bytes((phantoms[0] / picture).read_bytes())
+    (archive / "[x]\x1b[2J.png").write_bytes(b"")
+    (archive / "manifest.csv").write_text("path,text,labels\n[bold]a[b].png,[red]haze[/],\n")
+    assert m3search("index", archive, "--index", tmp_path / "i", "--model", "fake", "--workers", 0)[0] == 0
+    table = m3search("query", "haze", "--index", tmp_path / "i")[1]
+    assert "[bold]a[b].png" in table
+    assert "[red]haze[/]" in table
+    item = json.loads(m3search("query", "haze", "--index", tmp_path / "i", "--json")[1])["hits"][0]["item_id"]
+    assert "[bold]a[b].png" in m3search("show", item, "--index", tmp_path / "i")[1]
+    assert "[old]" in m3search("status", "--index", tmp_path / "i")[1].replace("\n", "")
+    failures = m3search("failures", "--index", tmp_path / "i")[1]
+    assert "[x]" in failures
+    assert "\x1b" not in failures
+
+
+def test_the_best_part_is_shown_beside_the_place(m3search, indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    hit = json.loads(m3search("query", "ct", "--modality", "ct", "-k", 1, "--index", indexed, "--json")[1])["hits"][0]
+    assert hit["best_part"].startswith("slice=")
+    table = m3search("query", "ct", "--modality", "ct", "-k", 1, "--index", indexed)[1]
+    assert f"[{hit['best_part']}]" in table
 
 
 def test_no_index_and_another_encoders_index_exit_with_3(m3search, indexed: Path, tmp_path: Path) -> None:
@@ -188,7 +235,7 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys; sys.argv = ['m3search', '--help']\n"
         "from m3search.cli import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "heavy = {'numpy', 'pyarrow', 'lancedb', 'openvino', 'pydicom', 'torch', 'PIL'} & set(sys.modules)\n"
+        "heavy = {'numpy', 'pyarrow', 'lancedb', 'openvino', 'pydicom', 'torch', 'PIL', 'rich'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -105,6 +105,13 @@ def test_incomplete_description_names_what_lacks(copy: Path) -> None:
         Bundle.open(copy)
 
 
+@pytest.mark.parametrize("inputs", [[], ["attention_mask"], ["input_ids", "pixels"]])
+def test_text_tower_that_takes_something_else_is_refused(copy: Path, inputs: list[str]) -> None:
+    rewrite(copy, lambda description: description["text"].update(inputs=inputs))
+    with pytest.raises(BundleError, match="the inputs of the text tower"):
+        Bundle.open(copy)
+
+
 def test_description_of_no_bundle(copy: Path) -> None:
     (copy / "bundle.json").write_text("[1, 2]")
     seal(copy)

@@ -55,7 +55,7 @@ def test_missing_leads_reach_the_network_as_nan(encoder: BundleEncoder) -> None:
 def test_towers_load_when_first_used(encoder: BundleEncoder) -> None:
     assert not encoder._networks
     encoder.encode_text(["chest"])
-    assert list(encoder._networks) == ["text"]
+    assert list(encoder._networks) == ["text.onnx"]
 
 
 def test_bfloat16_is_close_to_float32(tiny_bundle: Path, encoder: BundleEncoder) -> None:

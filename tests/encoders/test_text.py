@@ -31,6 +31,13 @@ def test_truncates_to_max_tokens(tokenizer: TextTokenizer) -> None:
     assert (ids == 7).all()
 
 
+def test_pads_to_a_fixed_length_where_the_tower_needs_it(tiny_bundle: Path) -> None:
+    fixed = TextTokenizer(tiny_bundle / "tokenizer.json", max_tokens=6, vocabulary=VOCABULARY, fixed_length=True)
+    ids, mask = fixed(["chest x-ray", "ecg"])
+    np.testing.assert_array_equal(ids, [[2, 3, 0, 0, 0, 0], [6, 0, 0, 0, 0, 0]])
+    np.testing.assert_array_equal(mask.sum(axis=1), [2, 1])
+
+
 def test_other_vocabulary_is_refused(tiny_bundle: Path) -> None:
     with pytest.raises(BundleError, match="has 11 tokens, the text tower knows 30522"):
         TextTokenizer(tiny_bundle / "tokenizer.json", max_tokens=8, vocabulary=30522)

@@ -33,6 +33,6 @@ def test_every_drawn_text_is_true_of_its_item() -> None:
     rows = [row("a", "Pneumonia", text="Opacity."), row("b"), row("c", "sinus rhythm", modality="ecg")]
     phrasebook = Phrasebook(rows)
     rng = np.random.default_rng(0)
-    seen = {phrasebook.draw(r, rng).words for r in rows for _ in range(200) if truth(r, phrasebook.draw(r, rng)) > 0}
+    seen = {phrasebook.draw(r, rng).words for r in rows for _ in range(2000) if truth(r, phrasebook.draw(r, rng)) > 0}
     assert {"Pneumonia", "Opacity.", "lung infection", "sinus rhythm"} <= seen
     assert all(truth(r, phrasebook.draw(r, rng)) > 0 for r in (rows[0], rows[2]) for _ in range(200))

@@ -90,3 +90,77 @@ def test_keep_close_is_zero_for_the_same_direction_and_two_for_the_opposite() ->
     x = torch.randn(4, 9, generator=torch.Generator().manual_seed(5))
     assert losses.keep_close(3 * x, x).item() == pytest.approx(0.0, abs=1e-6)
     assert losses.keep_close(-x, x).item() == pytest.approx(2.0, abs=1e-6)
+
+
+def test_info_nce_of_equal_embeddings_is_log_of_the_batch() -> None:
+    assert losses.info_nce(torch.ones(9, 4), torch.ones(9, 4), 20.0).item() == pytest.approx(math.log(9), abs=1e-5)
+
+
+def test_info_nce_against_a_slow_version() -> None:
+    items, texts = torch.randn(5, 8), torch.randn(5, 8)
+    a, b = unit(items), unit(texts)
+    logits = [[7.0 * dot(x, y) for y in b] for x in a]
+    eye = [[float(i == j) for j in range(5)] for i in range(5)]
+    back = [list(column) for column in zip(*logits, strict=True)]
+    expected = 0.5 * (slow_cross_entropy(logits, eye) + slow_cross_entropy(back, eye))
+    assert losses.info_nce(items, texts, 7.0).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_queue_is_further_columns() -> None:
+    """With old texts and items appended, as if the batch had been larger on one side at a time."""
+    items, texts, old_items, old_texts = (torch.randn(n, 6) for n in (4, 3, 5, 2))
+    weights, old_text_weights, old_item_weights = torch.rand(4, 3), torch.rand(4, 2), torch.rand(3, 5)
+    got = losses.soft_contrastive(
+        items, texts, weights, 5.0, (old_texts, old_text_weights), (old_items, old_item_weights)
+    )
+    a, b, c, d = unit(items), unit(texts), unit(old_items), unit(old_texts)
+    forth = [[5.0 * dot(x, y) for y in [*b, *d]] for x in a]
+    back = [[5.0 * dot(y, x) for x in [*a, *c]] for y in b]
+    forth_weights = torch.cat([weights, old_text_weights], 1).tolist()
+    back_weights = torch.cat([weights.T, old_item_weights], 1).tolist()
+    expected = 0.5 * (slow_cross_entropy(forth, forth_weights) + slow_cross_entropy(back, back_weights))
+    assert got.item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_sigmoid_pairs_closed_form_and_slow_version() -> None:
+    same = torch.ones(3, 4)
+    # every logit is scale + bias = 0: log 2 a pair, three texts an item
+    assert losses.sigmoid_pairs(same, same, torch.eye(3), 10.0, -10.0).item() == pytest.approx(
+        3 * math.log(2), abs=1e-5
+    )
+    items, texts, weights = torch.randn(3, 5), torch.randn(4, 5), torch.rand(3, 4)
+    total = 0.0
+    for x, row in zip(unit(items), weights.tolist(), strict=True):
+        for y, weight in zip(unit(texts), row, strict=True):
+            probability = 1 / (1 + math.exp(-(4.0 * dot(x, y) - 1.0)))
+            total -= weight * math.log(probability) + (1 - weight) * math.log(1 - probability)
+    assert losses.sigmoid_pairs(items, texts, weights, 4.0, -1.0).item() == pytest.approx(total / 3, abs=1e-4)
+
+
+def test_alignments_closed_forms() -> None:
+    a = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    b = torch.tensor([[0.0, 2.0], [-2.0, 0.0]])  # turned by a right angle and twice as long
+    assert losses.align_mse(a, b).item() == pytest.approx((1 + 4 + 4 + 1) / 4)
+    assert losses.align_cosine(a, b).item() == pytest.approx(1.0)
+    assert losses.align_relational(a, b).item() == pytest.approx(0.0, abs=1e-6)
+    for align in losses.ALIGNMENTS.values():
+        assert align(a, a).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_alignment_is_the_sum_over_all_pairs() -> None:
+    centres = {name: torch.randn(6, 4) for name in ("xray", "ct", "ecg")}
+    pairs = (("xray", "ct"), ("xray", "ecg"), ("ct", "ecg"))
+    expected = sum(((centres[m] - centres[n]) ** 2).mean().item() for m, n in pairs)
+    assert losses.alignment(centres, "mse").item() == pytest.approx(expected, abs=1e-5)
+    assert losses.alignment({"xray": centres["xray"]}).item() == 0.0
+
+
+def test_a_student_that_says_what_the_teacher_says_has_only_the_teachers_own_entropy_to_pay() -> None:
+    teacher = torch.randn(7, 5)
+    assert losses.distil(3 * teacher, teacher).item() == pytest.approx(0.0, abs=1e-4)
+    assert losses.distil(-teacher, teacher).item() == pytest.approx(2.0, abs=1e-4)  # relations hold, directions do not
+    assert losses.distil(torch.randn(7, 5), teacher).item() > 0.5
+
+
+def test_nested_dimensions_are_averaged() -> None:
+    assert losses.nested((2, 4), lambda dim: torch.tensor(float(dim))).item() == 3.0

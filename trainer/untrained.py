@@ -10,7 +10,8 @@ import torch
 
 from m3search.encoders.base import Encoder
 from m3search.trainer.config import load_config
-from m3search.trainer.model import FrozenText, Towers
+from m3search.trainer.model import build_specialist
+from m3search.trainer.text_encoder import FrozenText, build_text
 
 if TYPE_CHECKING:
     from m3search.types import Batch, Float32, UInt8
@@ -24,8 +25,9 @@ class UntrainedEncoder(Encoder):
     def __init__(self, config_path: Path) -> None:
         config = load_config(config_path)
         torch.manual_seed(config.run.seed)
-        self._towers = Towers(config, labels=0).eval()
-        self._tokens = FrozenText(config).tokens
+        self._frozen = FrozenText(config)
+        self._text = build_text(config).eval()
+        self._towers = {name: build_specialist(name, config, labels=0).tower.eval() for name in config.modalities}
         self.name = "untrained"
         self.fingerprint = ""
         self.dim = config.dim
@@ -33,15 +35,14 @@ class UntrainedEncoder(Encoder):
 
     @torch.inference_mode()
     def _embed_text(self, texts: Sequence[str]) -> Float32:
-        chunks = [self._tokens(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
-        vectors: Float32 = torch.cat([self._towers.text(ids, mask) for ids, mask in chunks]).numpy()
+        vectors: Float32 = self._text.embed(self._frozen, texts).embeddings.numpy()
         return vectors
 
     @torch.inference_mode()
     def _embed(self, batch: Batch) -> Float32:
         starts = range(0, len(batch), BATCH)
         chunks = [torch.from_numpy(batch.inputs[start : start + BATCH].copy()) for start in starts]  # may be read-only
-        vectors: Float32 = torch.cat([self._towers.embed(batch.modality, chunk) for chunk in chunks]).numpy()
+        vectors: Float32 = torch.cat([self._towers[batch.modality](chunk) for chunk in chunks]).numpy()
         return vectors
 
     def guess_modality(self, image: UInt8) -> tuple[str, float]:
