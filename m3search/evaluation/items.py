@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from m3search.types import Float32
 
-    Rows = npt.NDArray[np.intp]
-    EncodeText = Callable[[Sequence[str]], Float32]
+Rows = npt.NDArray[np.intp]
+EncodeText = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
 Scope = Literal["all", "modality", "source"]
 """What a gallery holds: every item, those of one modality, or those of one modality and source."""

@@ -20,13 +20,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from m3search.evaluation.figures import QueryScore
-from m3search.evaluation.items import MIN_RELEVANT, LabelledItems, Scope, similarity
+from m3search.evaluation.items import MIN_RELEVANT, EncodeText, LabelledItems, Rows, Scope, similarity
 from m3search.evaluation.trials import BLOCK, Trial, score, trial
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-    from m3search.evaluation.items import EncodeText, Rows
 
 
 def text_to_image(
