@@ -82,7 +82,7 @@ class PathMask:
         parts = []
         for part in relative.parts:
             masked = self._mask(part) if self._masked else ""
-            parts.append(masked if masked in self._masked else spelled(part))
+            parts.append(masked if masked in self._masked else _spelled(part))
         uri = self.prefix + ("/".join(parts) or ".")
         # A folder of the first archive that is called "@1" must not look like the second archive.
         return uri if self.prefix or not OTHER_ARCHIVE.match(uri) else f"./{uri}"
@@ -98,7 +98,7 @@ class PathMask:
             name = part
             if (part.startswith(MASK) or "\\" in part) and not os.path.lexists(path / part):
                 entries = (entry.name for entry in path.iterdir())
-                name = next((entry for entry in entries if part in (self._mask(entry), spelled(entry))), "")
+                name = next((entry for entry in entries if part in (self._mask(entry), _spelled(entry))), "")
                 if not name:
                     raise FileNotFoundError(f"{uri} is no longer in the archive")
             path = path / name
@@ -110,7 +110,7 @@ class PathMask:
         return self._of[part]
 
 
-def spelled(name: str) -> str:
+def _spelled(name: str) -> str:
     """A file's name as text that can be stored and printed: bytes of it that are no UTF-8 become "\\xff"."""
     return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 

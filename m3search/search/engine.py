@@ -15,7 +15,6 @@ import numpy as np
 from m3search import filters, modalities
 from m3search.encoders import load_encoder
 from m3search.errors import UsageError
-from m3search.privacy import spelled
 from m3search.search.results import Mode, Results
 from m3search.stores.base import Neighbours
 from m3search.stores.folder import IndexFolder, locate
@@ -200,11 +199,12 @@ class Engine:
                 if path.is_dir()
                 else f"there is no file {path} to query with"
             )
-        from m3search.search.recognise import stored_item
+        from m3search.search.recognise import recognise
 
-        if item_id := stored_item(path, self.index, self.store):
-            return _Query(spelled(path.name), self._vector(item_id), item_id)
-        return _Query(spelled(path.name), self.encoder.encode_files([path])[0])
+        file = recognise(path, self.index, self.store)
+        if file.item_id:
+            return _Query(file.name, self._vector(file.item_id), file.item_id)
+        return _Query(file.name, self.encoder.encode_files([path])[0])
 
     def _vector(self, item_id: str) -> Float32:
         from m3search.encoders.base import normalise

@@ -285,6 +285,9 @@ def test_no_planted_identifier_is_in_anything_written_or_shown(
         if row["format"] == "dicom":
             shown += [repr(row), repr(engine.show(row["item_id"]))]
     shown.append(engine.search("chest x-ray", k=50, where="format = 'dicom'").to_json())
+    named = next(path for path in archive.rglob("*.dcm") if any(value in path.name for value in phi.values()))
+    hits = engine.search(image=named, k=1)
+    shown += [hits.to_json(), hits.save_html(tmp_path / "sheet.html").read_text()]
     out, err = capfd.readouterr()
     text = "\n".join([*shown, out, err]).casefold()
     for value in phi.values():
