@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from m3search.cli.bench import app as bench_app
 from m3search.errors import MissingExtra, UsageError
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 model_app = typer.Typer(help="The encoders that are installed here.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
+app.add_typer(bench_app, name="bench")
 
 IndexOption = Annotated[
     Path | None,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m3search.evaluation.figures import Figure
-from m3search.metrics import auroc, interval_of
+from m3search.metrics import auroc, interval_of, nan_mean
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -55,13 +55,13 @@ class Classification:
         return self._figure(aurocs, chance=0.5)
 
     def by_label(self) -> dict[str, Figure]:
-        """AUROC of each label."""
+        """AUROC of each label; `queries` are the items that carry it."""
         return {label: self._figure(aurocs, chance=0.5, only=place) for place, label in enumerate(self.labels)}
 
     def _figure(self, statistic: Statistic, chance: float, only: int | None = None) -> Figure:
         interval = interval_of(partial(_mean, self.rounds, statistic, only), np.arange(len(self.groups)))
         items = max(len(each.scores) for each in self.rounds)
-        asked = len(self.labels) if only is None else 1
+        asked = len(self.labels) if only is None else max(int(each.carries[:, only].sum()) for each in self.rounds)
         return Figure.of(interval, self.groups, chance=chance, queries=asked, items=items)
 
 
@@ -102,11 +102,3 @@ def _mean(rounds: Sequence[Round], statistic: Statistic, only: int | None, weigh
     values = np.stack([statistic(each, weights) for each in rounds])  # (R, S, C)
     chosen = values if only is None else values[:, :, only : only + 1]
     return nan_mean(nan_mean(chosen, axis=2), axis=0)
-
-
-def nan_mean(values: Float64, axis: int) -> Float64:
-    """The mean of what is defined, NaN where nothing is; says nothing about it."""
-    defined = ~np.isnan(values)
-    count = defined.sum(axis=axis)
-    total = np.where(defined, values, 0).sum(axis=axis)
-    return np.where(count > 0, total / np.where(count > 0, count, 1), np.nan)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from m3search.vocabulary import FINDINGS
+
 CONCEPTS: dict[str, tuple[str, ...]] = {
     # Nothing wrong was found in what was examined. Of retinas: no retinopathy, in eyes that were screened for it.
     "normal": (
@@ -86,22 +88,22 @@ CONCEPTS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# Labels that say how an examination was made, or what goes with health and disease alike.
-NEUTRAL = frozenset({"sinus rhythm", "Chest CT without contrast", "Contrast-enhanced chest CT"})
-
 NORMAL = frozenset(CONCEPTS["normal"])
+
+# Labels that say how an examination was made, or what goes with health and disease alike.
+NEUTRAL = frozenset({"sinus rhythm", *(label for label, known in FINDINGS.items() if known.kind == "technique")})
 
 
 def concepts_of(labels: Iterable[str]) -> frozenset[str]:
     """The concepts of an item with these labels; "normal" only where no other finding stands beside it."""
     labels = frozenset(labels)
     found = {concept for concept, members in CONCEPTS.items() if not labels.isdisjoint(members)}
-    findings = labels - NORMAL - NEUTRAL
-    if findings:
+    others = labels - NORMAL - NEUTRAL
+    if others:
         found.discard("normal")
-    return frozenset(found | findings)
+    return frozenset(found | others)
 
 
 def is_finding(label: str) -> bool:
-    """Whether an item can be said to be without it: not so of "normal", nor of how an examination was made."""
-    return label not in NORMAL and label not in NEUTRAL
+    """Whether an item can be said to be without it: not so of "normal", of a kind of tissue, of how a scan was made."""
+    return label not in NORMAL and (label not in FINDINGS or FINDINGS[label].kind == "abnormal")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from m3search.metrics import Interval, bootstrap_interval
+from m3search.metrics import Interval, bootstrap_interval, interval_of, nan_mean, weighted_share
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,17 @@ class Figure:
 
 def summarise(scores: Iterable[QueryScore], by: Literal["modality", "source"] = "modality") -> dict[str, Figure]:
     """Means per modality, or per "modality/source", in the order of their first query."""
+    return {name: figure(members) for name, members in stratify(scores, by).items()}
+
+
+def stratify(
+    scores: Iterable[QueryScore], by: Literal["modality", "source"] = "modality"
+) -> dict[str, list[QueryScore]]:
+    """Scores per modality, or per "modality/source", in the order of their first query."""
     strata: dict[str, list[QueryScore]] = defaultdict(list)
     for score in scores:
         strata[stratum_name(score.modality, score.source if by == "source" else "")].append(score)
-    return {name: figure(members) for name, members in strata.items()}
+    return dict(strata)
 
 
 def figure(scores: Sequence[QueryScore]) -> Figure:
@@ -67,6 +77,26 @@ def figure(scores: Sequence[QueryScore]) -> Figure:
         chance=float(np.mean([score.chance for score in scores])),
         queries=len(scores),
         items=max(score.gallery for score in scores),
+    )
+
+
+def macro(strata: Mapping[str, Sequence[QueryScore]]) -> Figure:
+    """The mean over strata of their means, each weighing alike; patients are drawn for all strata at once."""
+    scores = [scored for members in strata.values() for scored in members]
+    ends = np.cumsum([len(members) for members in strata.values()])[:-1]
+    parts = np.split(np.arange(len(scores)), ends)
+    values = np.array([scored.value for scored in scores])
+
+    def statistic(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return nan_mean(np.stack([weighted_share(values[part], weights[:, part]) for part in parts]), axis=0)
+
+    clusters = [scored.cluster for scored in scores]
+    return Figure.of(
+        interval_of(statistic, clusters),
+        clusters,
+        chance=float(np.mean([np.mean([scored.chance for scored in members]) for members in strata.values()])),
+        queries=len(scores),
+        items=max(scored.gallery for scored in scores),
     )
 
 

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from m3search.evaluation.classification import nan_mean
 from m3search.evaluation.concepts import is_finding
 from m3search.evaluation.figures import Figure
 from m3search.evaluation.items import MIN_RELEVANT, EncodeText, LabelledItems, Rows, similarity
 from m3search.evaluation.prompts import DENIALS, fill
-from m3search.metrics import auroc, interval_of, weighted_share
+from m3search.metrics import auroc, interval_of, nan_mean, weighted_share
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -69,15 +68,15 @@ class NegationSet:
 
     def figure(self, what: What) -> Figure:
         """The mean over findings."""
-        return self._figure(what, self.findings)
+        return self._figure(what, self.findings, len(self.findings))
 
     def by_label(self, what: What) -> dict[str, Figure]:
-        """Each finding alone."""
-        return {one.label: self._figure(what, [one]) for one in self.findings}
+        """Each finding alone; `queries` are the items that have it."""
+        return {one.label: self._figure(what, [one], int(one.carries.sum())) for one in self.findings}
 
-    def _figure(self, what: What, findings: Sequence[Denied]) -> Figure:
+    def _figure(self, what: What, findings: Sequence[Denied], asked: int) -> Figure:
         interval = interval_of(partial(_mean, findings, what), self.groups)
-        return Figure.of(interval, self.groups, chance=0.5, queries=len(findings), items=len(self.groups))
+        return Figure.of(interval, self.groups, chance=0.5, queries=asked, items=len(self.groups))
 
 
 def negation_sets(

@@ -10,7 +10,7 @@ import numpy as np
 
 from m3search.encoders.base import normalise
 from m3search.evaluation.items import EncodeText
-from m3search.vocabulary import names_for, words_for
+from m3search.vocabulary import inside, names_for, words_for
 
 if TYPE_CHECKING:
     from m3search.types import Float32
@@ -24,16 +24,17 @@ TEMPLATES = (
     "The diagnosis made on this {name} was {label}.",
 )
 NAMES_PER_MODALITY = 2  # of the names an examination goes by
+WORDS_PER_LABEL = 4  # the label itself and other words for it
 
 # Negation: the same claim made and denied.
 DENIALS = (
     ("This {name} demonstrates {label}.", "This {name} fails to demonstrate {label}."),
-    ("The study is positive for {label}.", "The study is negative for {label}."),
     ("{label} is present.", "{label} is absent."),
     ("{label} was identified on the {name}.", "{label} was ruled out on the {name}."),
-    ("There are signs of {label}.", "There are not any signs of {label}."),
+    ("I can see {label} here.", "I cannot see any {label} here."),
+    ("The reader confirmed {label}.", "The reader excluded {label}."),
 )
-TYPED_DENIALS = (  # as people type them into a search box, and as training may have worded them too
+TYPED_DENIALS = (  # as people type them into a search box, and as training words them too
     ("{label}", "no {label}"),
     ("{name} with {label}", "{name} without {label}"),
 )
@@ -48,7 +49,7 @@ def class_vectors(modality: str, labels: Sequence[str], encode_text: EncodeText)
     prompts: list[str] = []
     ends = []
     for label in labels:
-        words = [label, *(word for word in words_for(label)[1:] if meant[word.lower()] == 1)]
+        words = [label, *(word for word in words_for(label)[1:] if meant[word.lower()] == 1)][:WORDS_PER_LABEL]
         prompts += [prompt for word in words for prompt in fill(TEMPLATES, modality, word)]
         ends.append(len(prompts))
     vectors = encode_text(prompts)
@@ -59,13 +60,8 @@ def fill(templates: Sequence[str], modality: str, label: str) -> list[str]:
     """Each template with the label, and with every name of the examination where it has one."""
     names = names_for(modality, "")[:NAMES_PER_MODALITY]
     filled = (
-        template.format(name=name, label=spoken(label))
+        template.format(name=name, label=inside(label))
         for template in templates
         for name in (names if "{name}" in template else ("",))
     )
     return [text[:1].upper() + text[1:] if text.endswith(".") else text for text in filled]
-
-
-def spoken(label: str) -> str:
-    """A label as it stands inside a sentence: "Pleural effusion" is "pleural effusion", "ST depression" stays."""
-    return label[:1].lower() + label[1:] if label[1:2].islower() else label

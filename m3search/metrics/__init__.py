@@ -1,6 +1,6 @@
 """Measures, what chance reaches in them, and their confidence intervals; numpy only."""
 
-from m3search.metrics.binary import auroc, weighted_share
+from m3search.metrics.binary import auroc, nan_mean, weighted_share
 from m3search.metrics.bootstrap import Interval, bootstrap_interval, interval_of
 from m3search.metrics.chance import expected, expected_average_precision
 from m3search.metrics.ranked import (
@@ -33,6 +33,7 @@ __all__ = [
     "mean",
     "mean_average_precision",
     "mrr",
+    "nan_mean",
     "ndcg_at_k",
     "precision_at_k",
     "rank",

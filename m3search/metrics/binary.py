@@ -51,3 +51,11 @@ def weighted_share(hits: npt.NDArray[Any], weights: Float64) -> Float64:
     total = weights.sum(axis=1)
     share: Float64 = np.where(total > 0, weights @ hits / np.where(total > 0, total, 1), np.nan)
     return share
+
+
+def nan_mean(values: Float64, axis: int) -> Float64:
+    """The mean of what is defined, NaN where nothing is; says nothing about it."""
+    defined = ~np.isnan(values)
+    count = defined.sum(axis=axis)
+    total = np.where(defined, values, 0).sum(axis=axis)
+    return np.where(count > 0, total / np.where(count > 0, count, 1), np.nan)

@@ -45,11 +45,11 @@ def test_prints_every_task_with_intervals_and_chance(data: Path, tmp_path: Path)
         text=True,
         check=True,
     )
-    tasks = json.loads(run.stdout)["encoders"]["fake"]
-    assert len(tasks) == 6
-    image = tasks["image to image, gallery of one modality"]
-    assert set(image) == {"retina", "pathology"}
-    easier = tasks["image to image, gallery of one modality, own case left in"]
+    tables = json.loads(run.stdout)["encoders"]["fake"]["tables"]
+    assert len(tables) == 6
+    image = tables["image_to_image"]["figures"]
+    assert set(image) == {"retina", "pathology", "mean"}
+    easier = tables["legacy_case_left_in"]["figures"]
     assert easier["retina"]["items"] >= image["retina"]["items"]
     for figure in image.values():
         assert figure["low"] <= figure["value"] <= figure["high"]
@@ -57,7 +57,7 @@ def test_prints_every_task_with_intervals_and_chance(data: Path, tmp_path: Path)
         assert figure["queries"] > 8
     # The fake encoder sees brightness: so the benchmark must see that it is better than chance.
     assert image["retina"]["value"] > image["retina"]["chance"] + 0.2
-    assert set(tasks["text to image, gallery of one source"]) == {"retina/made here", "pathology/made here"}
+    assert set(tables["text_to_image_source"]["figures"]) == {"retina/made here", "pathology/made here"}
 
     table = subprocess.run(
         [sys.executable, "-m", "benchmarks.retrieval", *command], cwd=ROOT, capture_output=True, text=True, check=True
