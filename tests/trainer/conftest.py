@@ -38,6 +38,7 @@ input = { kind = "image", size = 32, max_parts = 1 }
 steps = 3
 batch = 3
 centres = 8
+pool = 20
 warmup = 1
 lr = 1e-2
 heads = true
