@@ -100,10 +100,10 @@ def _retrieval(items: LabelledItems, encode_text: EncodeText, options: Options) 
         retrieval_table("image_to_own_text_1", "image to own text, distinct texts of one modality", own, "R@1"),
         retrieval_table("image_to_own_text_10", "image to own text, distinct texts of one modality", own, "R@10"),
         retrieval_table(
-            "image_to_own_text_10_source",
+            "image_to_own_text_1_source",
             "image to own text, distinct texts of one source",
             protocols.image_to_text_trials(items, encode_text, "source"),
-            "R@10",
+            "R@1",
             by="source",
         ),
         retrieval_table(
