@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from m3search.evaluation.concepts import is_finding
-from m3search.evaluation.figures import Figure
+from m3search.evaluation.figures import Part
 from m3search.evaluation.items import MIN_RELEVANT, EncodeText, LabelledItems, Rows, similarity
 from m3search.evaluation.prompts import DENIALS, fill
-from m3search.metrics import auroc, interval_of, nan_mean
+from m3search.metrics import auroc, nan_mean
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,17 +63,23 @@ class NegationSet:
     groups: tuple[str, ...]  # (N,)
     findings: tuple[Denied, ...]
 
-    def figure(self, what: What) -> Figure:
+    def part(self, what: What) -> Part:
         """The mean over findings."""
-        return self._figure(what, self.findings, len(self.findings))
+        return self._part(what, self.findings, len(self.findings))
 
-    def by_label(self, what: What) -> dict[str, Figure]:
+    def by_label(self, what: What) -> dict[str, Part]:
         """Each finding alone; `queries` are the items that have it."""
-        return {one.label: self._figure(what, [one], int(one.carries.sum())) for one in self.findings}
+        return {one.label: self._part(what, [one], int(one.carries.sum())) for one in self.findings}
 
-    def _figure(self, what: What, findings: Sequence[Denied], asked: int) -> Figure:
-        interval = interval_of(partial(_mean, findings, what), self.groups)
-        return Figure.of(interval, self.groups, chance=0.5, queries=asked, items=len(self.groups))
+    def _part(self, what: What, findings: Sequence[Denied], asked: int) -> Part:
+        return Part(
+            names=tuple(one.label for one in findings),
+            groups=self.groups,
+            statistic=partial(_mean, findings, what),
+            chance=0.5,
+            queries=asked,
+            items=len(self.groups),
+        )
 
 
 def negation_sets(

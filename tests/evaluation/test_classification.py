@@ -15,10 +15,9 @@ from m3search.encoders.base import normalise
 from m3search.evaluation import prompts
 from m3search.evaluation.classification import Classification, Round, recognised
 from m3search.evaluation.fewshot import draw, few_shot
+from m3search.evaluation.figures import figure_of
 from m3search.evaluation.probe import fit_probe
 from m3search.evaluation.zeroshot import zero_shot
-
-NAN = float("nan")
 
 
 def classification(scores: Sequence[Sequence[float]], carries: Sequence[Sequence[int]]) -> Classification:
@@ -31,7 +30,7 @@ def classification(scores: Sequence[Sequence[float]], carries: Sequence[Sequence
 
 def test_with_one_label_each_it_is_the_usual_balanced_accuracy() -> None:
     task = classification([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]], [[1, 0], [1, 0], [1, 0], [0, 1]])
-    found = task.balanced_accuracy()
+    found = figure_of([task.balanced_accuracy()])
     assert found.value == pytest.approx((2 / 3 + 0) / 2)
     assert found.chance == 0.5
     assert (found.queries, found.items) == (2, 4)
@@ -46,23 +45,24 @@ def test_labels_of_one_item_do_not_compete() -> None:
 
 def test_equal_scores_are_chance() -> None:
     carries = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]]
-    found = classification(np.zeros((4, 3)), carries)
-    assert found.balanced_accuracy().value == pytest.approx(found.balanced_accuracy().chance)
-    assert found.auroc().value == 0.5
+    task = classification(np.zeros((4, 3)), carries)
+    found = figure_of([task.balanced_accuracy()])
+    assert found.value == pytest.approx(found.chance)
+    assert figure_of([task.auroc()]).value == 0.5
 
 
 def test_chance_is_what_random_scores_reach() -> None:
     rng = np.random.default_rng(0)
     carries = rng.random((4000, 5)) < 0.3
     carries[~carries.any(axis=1), 0] = True
-    found = classification(rng.random((4000, 5)), carries).balanced_accuracy()
+    found = figure_of([classification(rng.random((4000, 5)), carries).balanced_accuracy()])
     assert found.value == pytest.approx(found.chance, abs=0.02)
 
 
 def test_auroc_of_each_label_and_their_mean() -> None:
     task = classification([[0.9, 0.4], [0.1, 0.3], [0.5, 0.8]], [[1, 0], [0, 1], [1, 0]])
-    assert {name: figure.value for name, figure in task.by_label().items()} == {"a": 1.0, "b": 0.0}
-    assert task.auroc().value == 0.5
+    assert {name: figure_of([part]).value for name, part in task.by_label().items()} == {"a": 1.0, "b": 0.0}
+    assert figure_of([task.auroc()]).value == 0.5
     assert task.by_label()["a"].queries == 2
 
 
@@ -70,10 +70,11 @@ def test_intervals_draw_whole_groups() -> None:
     rng = np.random.default_rng(1)
     scores, carries = rng.random((60, 2)), np.eye(2, dtype=bool)[np.arange(60) % 2]
     groups = tuple(f"g{n}" for n in range(60))
-    apart = Classification("ct", "", ("a", "b"), groups, (Round(scores, carries, np.arange(60)),)).auroc()
+    apart = Classification("ct", "", ("a", "b"), groups, (Round(scores, carries, np.arange(60)),))
     few = np.repeat(np.arange(6), 10)  # ten copies of each of six items add no knowledge
     copies = Round(np.repeat(scores[:6], 10, axis=0), np.repeat(carries[:6], 10, axis=0), few)
-    together = Classification("ct", "", ("a", "b"), groups[:6], (copies,)).auroc()
+    together = Classification("ct", "", ("a", "b"), groups[:6], (copies,))
+    apart, together = (figure_of([task.auroc()]) for task in (apart, together))
     assert together.high - together.low > apart.high - apart.low
 
 
@@ -88,8 +89,8 @@ def test_zero_shot_reads_labels_from_prompts() -> None:
     found = clouds(("Lung cancer", "Intracranial haemorrhage", "Normal"), groups=6, spread=0.05)
     (task,) = zero_shot(found, axes)
     assert task.labels == ("Intracranial haemorrhage", "Lung cancer", "Normal")
-    assert task.balanced_accuracy().value > 0.9
-    assert task.auroc().value > 0.95
+    assert figure_of([task.balanced_accuracy()]).value > 0.9
+    assert figure_of([task.auroc()]).value > 0.95
     assert task.balanced_accuracy().chance == pytest.approx(1 / 3)
 
 
@@ -159,7 +160,7 @@ def test_no_group_is_both_learned_from_and_asked(drawn: list[tuple[int, set[str]
 def test_more_examples_of_clear_labels_do_not_hurt_and_queries_stay_the_same() -> None:
     found = clouds(("a", "b", "c", "d"), groups=20, spread=0.6)
     by_shots = few_shot(found, shots=(1, 8), draws=3)
-    one, many = (by_shots[count][0].balanced_accuracy().value for count in (1, 8))
+    one, many = (figure_of([by_shots[count][0].balanced_accuracy()]).value for count in (1, 8))
     assert many > one > 0.3
     for few, more in zip(by_shots[1][0].rounds, by_shots[8][0].rounds, strict=True):
         np.testing.assert_array_equal(few.carries, more.carries)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from made import labelled
 
+from m3search.evaluation.figures import figure_of
 from m3search.evaluation.negation import Denied, negation_sets
 from m3search.evaluation.prompts import DENIALS, TYPED_DENIALS, fill
 
@@ -28,23 +29,23 @@ def encoder(denied: Sequence[float]) -> object:
 def test_an_encoder_that_understands() -> None:
     (found,) = negation_sets(FOUND, encoder([0, 1]))
     assert [one.label for one in found.findings] == ["Pleural effusion"], "nobody is without No Finding"
-    assert found.figure("pairs").value == 1
-    assert found.figure("denial").value == 1
-    assert found.figure("claim").value == 1
+    assert figure_of([found.part("pairs")]).value == 1
+    assert figure_of([found.part("denial")]).value == 1
+    assert figure_of([found.part("claim")]).value == 1
 
 
 def test_an_encoder_that_is_deaf_to_denials() -> None:
     (found,) = negation_sets(FOUND, encoder([1, 0]))
-    assert found.figure("pairs").value == 0.5
-    assert found.figure("pairs").chance == 0.5
-    assert found.figure("denial").value == 0, "it hears the finding's name alone"
-    assert found.figure("claim").value == 1
+    assert figure_of([found.part("pairs")]).value == 0.5
+    assert figure_of([found.part("pairs")]).chance == 0.5
+    assert figure_of([found.part("denial")]).value == 0, "it hears the finding's name alone"
+    assert figure_of([found.part("claim")]).value == 1
 
 
 def test_scores_need_not_be_comparable_only_ranks_count() -> None:
     """Denials of another length and offset, in the same order as the claims: still deaf."""
     (found,) = negation_sets(FOUND, encoder([0.3, 1e-9]))
-    assert found.figure("pairs").value == 0.5
+    assert figure_of([found.part("pairs")]).value == 0.5
 
 
 def test_a_pair_counts_where_the_one_with_the_finding_falls_further() -> None:
@@ -59,7 +60,7 @@ def test_random_denials_are_chance() -> None:
     rows = [("xray", "Pleural effusion" if n % 3 == 0 else "No Finding", f"p{n}") for n in range(300)]
     found = labelled(*rows, vectors=rng.standard_normal((300, 32)))
     (random,) = negation_sets(found, lambda texts: rng.standard_normal((len(texts), 32)).astype(np.float32))
-    figure = random.figure("pairs")
+    figure = figure_of([random.part("pairs")])
     assert figure.value == pytest.approx(0.5, abs=0.05)
     assert figure.low < figure.value < figure.high
 

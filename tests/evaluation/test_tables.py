@@ -10,10 +10,11 @@ import pytest
 from made import labelled
 
 from m3search.encoders.base import normalise
-from m3search.evaluation import Label, LabelledItems, legacy
-from m3search.evaluation.figures import QueryScore, macro
+from m3search.evaluation import Label, LabelledItems, legacy, tables
+from m3search.evaluation.classification import Classification, Round
+from m3search.evaluation.figures import Part, QueryScore, figure_of
 from m3search.evaluation.protocols import image_to_image_trials
-from m3search.evaluation.tables import MEAN, ratio, remembering, retrieval_table
+from m3search.evaluation.tables import MEAN, Table, ratio, remembering, retrieval_table
 from m3search.evaluation.trials import score
 
 
@@ -22,7 +23,7 @@ def scored(modality: str, *values: float) -> list[QueryScore]:
 
 
 def test_the_mean_over_modalities_weighs_them_alike() -> None:
-    found = macro({"ct": scored("ct", 1, 1, 1, 0.6), "ecg": scored("ecg", 0.1)})
+    found = figure_of([Part.of(scored("ct", 1, 1, 1, 0.6)), Part.of(scored("ecg", 0.1))])
     assert found.value == pytest.approx((0.9 + 0.1) / 2)
     assert (found.queries, found.chance) == (5, 0.1)
 
@@ -35,7 +36,7 @@ def noisy(seed: int, noise: float) -> LabelledItems:
     return labelled(*rows, vectors=exact + drawn)
 
 
-def table(items: LabelledItems):
+def table(items: LabelledItems) -> Table:
     return retrieval_table("image_to_image", "image to image", image_to_image_trials(items))
 
 
@@ -61,12 +62,25 @@ def test_paired_intervals_are_narrower_than_unpaired_ones() -> None:
     assert paired.high - paired.low < (figure.high - figure.low) / figure.value
 
 
-def test_only_queries_that_both_were_asked_count() -> None:
+def test_encoders_that_were_asked_something_else_are_not_compared() -> None:
     items = noisy(1, 0.5)
     fewer = LabelledItems(items.items[:60], items.vectors[:60])
-    assert ratio(table(items), table(fewer))["ct"].mean > 0
-    elsewhere = replace(table(items), scores={"retina": scored("retina", 1)})
-    assert ratio(table(items), elsewhere) == {}
+    assert ratio(table(items), table(fewer)) == {}
+    assert ratio(table(items), replace(table(items), parts={})) == {}
+
+
+def test_classifications_are_compared_as_retrieval_is() -> None:
+    rng = np.random.default_rng(0)
+    carries = np.eye(2, dtype=bool)[np.arange(50) % 2]
+
+    def made(noise: float) -> Table:
+        scores = carries + noise * rng.standard_normal((50, 2))
+        only = Round(scores, carries, np.arange(50))
+        task = Classification("ct", "", ("a", "b"), tuple(f"p{n}" for n in range(50)), (only,))
+        return tables.table("zeroshot_auroc", "zero-shot", "AUROC", {"ct": task.auroc()})
+
+    better = ratio(made(0.3), made(2.0))["ct"]
+    assert better.low > 1
 
 
 def test_a_query_left_in_its_gallery_flatters_and_duplicates_punish() -> None:
