@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Ranked = list[tuple[str, float]]  # documents and scores, best first
 EVERYTHING = ("all", "")
-Part = tuple[str, str]
+Subset = tuple[str, str]
 """A part of the documents: EVERYTHING, ("modality", "ct") or ("source", "ct/hospital A")."""
 
 
@@ -41,7 +41,7 @@ class Backend(Protocol):
         """What a judgement means by this name: the id itself, ids of items of this uri, or nothing."""
         ...
 
-    def parts(self, document: str) -> Sequence[Part]:
+    def parts(self, document: str) -> Sequence[Subset]:
         """The modality and the source a document is of, where they are known."""
         ...
 
@@ -53,7 +53,7 @@ class Backend(Protocol):
         """Queries of one patient are of one cluster."""
         ...
 
-    def search(self, asked: Question, part: Part, left_out: frozenset[str]) -> tuple[Ranked, int]:
+    def search(self, asked: Question, part: Subset, left_out: frozenset[str]) -> tuple[Ranked, int]:
         """The part of the documents in order, cut at some depth, and how many there are to be found."""
         ...
 
@@ -69,7 +69,7 @@ class CorpusBackend:
         self._groups = items.groups()
         self._files = {file.resolve(): row.name for row in rows for file in (row.path, *row.series)}
         order = items.by_id(np.arange(len(items)))
-        self._parts: dict[Part, list[int]] = defaultdict(list)
+        self._parts: dict[Subset, list[int]] = defaultdict(list)
         for row in order:
             for part in (EVERYTHING, *self.parts(items.items[row].item_id)):
                 self._parts[part].append(int(row))
@@ -78,7 +78,7 @@ class CorpusBackend:
         """See `Backend`."""
         return [document] if document in self._of_id else []
 
-    def parts(self, document: str) -> Sequence[Part]:
+    def parts(self, document: str) -> Sequence[Subset]:
         """See `Backend`."""
         item = self._items.items[self._of_id[document]]
         source = [("source", stratum_name(item.modality, item.source))] if item.source else []
@@ -96,7 +96,7 @@ class CorpusBackend:
         document = self._document(asked)
         return str(self._groups[self._of_id[document]]) if document else asked.group or query
 
-    def search(self, asked: Question, part: Part, left_out: frozenset[str]) -> tuple[Ranked, int]:
+    def search(self, asked: Question, part: Subset, left_out: frozenset[str]) -> tuple[Ranked, int]:
         """See `Backend`."""
         rows = np.array([row for row in self._parts[part] if self._items.items[row].item_id not in left_out], dtype=int)
         scores = similarity(self._vector(asked), self._items.vectors[rows])[0]
@@ -140,7 +140,7 @@ class IndexBackend:
         """See `Backend`."""
         return [document] if document in self._modality else sorted(self._of_uri.get(document, ()))
 
-    def parts(self, document: str) -> Sequence[Part]:
+    def parts(self, document: str) -> Sequence[Subset]:
         """See `Backend`: an index does not know where its items come from."""
         return [("modality", self._modality[document])]
 
@@ -153,7 +153,7 @@ class IndexBackend:
         """See `Backend`."""
         return self._patient_of(asked) or query
 
-    def search(self, asked: Question, part: Part, left_out: frozenset[str]) -> tuple[Ranked, int]:
+    def search(self, asked: Question, part: Subset, left_out: frozenset[str]) -> tuple[Ranked, int]:
         """See `Backend`."""
         modality = part[1] or None
         size = self._sizes[modality] if modality else len(self._modality)

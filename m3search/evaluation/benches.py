@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from m3search.encoders.base import Encoder
 from m3search.errors import UsageError
@@ -23,13 +24,13 @@ from m3search.evaluation.classification import Classification
 from m3search.evaluation.crossmodal import concept_trials, crossmodal_trials
 from m3search.evaluation.dataset import EvaluationSet, Say, embed
 from m3search.evaluation.fewshot import few_shot
-from m3search.evaluation.figures import Figure, stratum_name
+from m3search.evaluation.figures import Part, stratum_name
 from m3search.evaluation.items import MIN_RELEVANT, EncodeText, LabelledItems, Scope
 from m3search.evaluation.judged import judge
 from m3search.evaluation.negation import NegationSet, What, negation_sets
 from m3search.evaluation.prompts import TYPED_DENIALS
 from m3search.evaluation.report import Report
-from m3search.evaluation.tables import Table, remembering, retrieval_table
+from m3search.evaluation.tables import Table, remembering, retrieval_table, table
 from m3search.evaluation.zeroshot import zero_shot
 
 SCOPES: tuple[Scope, ...] = ("all", "modality", "source")
@@ -66,7 +67,7 @@ def bench(name: str, data: EvaluationSet, encoder: Encoder, options: Options, sa
     if name not in BENCHES:
         raise UsageError(f"there is no bench {name!r}; choose from {', '.join(BENCHES)}")
     items = embed(data.rows, encoder, options.cache, workers=options.workers, say=say)
-    tables = [table for table in BENCHES[name](items, remembering(encoder.encode_text), options) if table.figures]
+    tables = [made for made in BENCHES[name](items, remembering(encoder.encode_text), options) if made.figures]
     report = None
     if name == "retrieval" and data.qrels:
         report = judge(CorpusBackend(items, data.rows, encoder), data.queries, data.qrels)
@@ -100,10 +101,10 @@ def _retrieval(items: LabelledItems, encode_text: EncodeText, options: Options) 
         retrieval_table("image_to_own_text_1", "image to own text, distinct texts of one modality", own, "R@1"),
         retrieval_table("image_to_own_text_10", "image to own text, distinct texts of one modality", own, "R@10"),
         retrieval_table(
-            "image_to_own_text_10_source",
+            "image_to_own_text_1_source",
             "image to own text, distinct texts of one source",
             protocols.image_to_text_trials(items, encode_text, "source"),
-            "R@10",
+            "R@1",
             by="source",
         ),
         retrieval_table(
@@ -136,34 +137,32 @@ def _legacy(items: LabelledItems, encode_text: EncodeText) -> list[Table]:
 def _zeroshot(items: LabelledItems, encode_text: EncodeText, options: Options) -> list[Table]:
     whole = zero_shot(items, encode_text, min_relevant=options.min_relevant)
     sources = zero_shot(items, encode_text, by_source=True, min_relevant=options.min_relevant)
-    labels = {f"{task.modality}: {name}": found for task in whole for name, found in task.by_label().items()}
+    labels = {f"{task.modality}: {name}": part for task in whole for name, part in task.by_label().items()}
     return [
-        *_classified("zeroshot", "zero-shot", whole, sources),
-        Table("zeroshot_auroc_label", "zero-shot, each label", "AUROC", labels),
+        *_classified("zeroshot", "zero-shot", _named(whole)),
+        *_classified("zeroshot", "zero-shot", _named(sources), "source"),
+        table("zeroshot_auroc_label", "zero-shot, each label", "AUROC", labels),
     ]
 
 
 def _fewshot(items: LabelledItems, _encode_text: EncodeText, options: Options) -> list[Table]:
-    by_shots = few_shot(items, min_relevant=options.min_relevant)
-    sources = few_shot(items, by_source=True, min_relevant=options.min_relevant)
     tables = []
-    for count in by_shots:
-        title = f"linear probe, {count} example{'s' * (count > 1)} per label"
-        tables += _classified(f"fewshot_{count}", title, by_shots[count], sources[count])
+    for by in ("modality", "source"):
+        by_shots = few_shot(items, by_source=by == "source", min_relevant=options.min_relevant)
+        tasks = {count: _named(found) for count, found in by_shots.items()}
+        order = [(count, name) for name in tasks[min(tasks)] for count in tasks]
+        named = {f"{count}-shot {name}": tasks[count][name] for count, name in order}
+        tables += _classified("fewshot", "linear probe", named, by)
     return tables
 
 
-def _classified(
-    key: str, title: str, whole: Sequence[Classification], sources: Sequence[Classification]
-) -> list[Table]:
-    measures: Mapping[str, tuple[str, Callable[[Classification], Figure]]] = {
-        "accuracy": ("balanced accuracy", Classification.balanced_accuracy),
-        "auroc": ("AUROC", Classification.auroc),
-    }
+def _classified(key: str, title: str, tasks: Mapping[str, Classification], by: str = "modality") -> list[Table]:
+    accuracy = {name: task.balanced_accuracy() for name, task in tasks.items()}
+    auroc = {name: task.auroc() for name, task in tasks.items()}
+    ending, mean = ("_source" if by == "source" else ""), by == "modality" and key == "zeroshot"
     return [
-        Table(f"{key}_{name}{ending}", f"{title}, {of}", measure, {_part(task): how(task) for task in tasks})
-        for ending, of, tasks in (("", "per modality", whole), ("_source", "per source", sources))
-        for name, (measure, how) in measures.items()
+        table(f"{key}_accuracy{ending}", f"{title}, per {by}", "balanced accuracy", accuracy, mean),
+        table(f"{key}_auroc{ending}", f"{title}, per {by}", "AUROC", auroc, mean),
     ]
 
 
@@ -182,34 +181,40 @@ def _crossmodal(items: LabelledItems, _encode_text: EncodeText, options: Options
 
 def _negation(items: LabelledItems, encode_text: EncodeText, options: Options) -> list[Table]:
     least = options.min_relevant
-    whole = negation_sets(items, encode_text, min_relevant=least)
-    sources = negation_sets(items, encode_text, by_source=True, min_relevant=least)
-    typed = negation_sets(items, encode_text, denials=TYPED_DENIALS, min_relevant=least)
-    labels = {f"{one.modality}: {name}": found for one in whole for name, found in one.by_label("pairs").items()}
+    whole = _named(negation_sets(items, encode_text, min_relevant=least))
+    sources = _named(negation_sets(items, encode_text, by_source=True, min_relevant=least))
+    typed = _named(negation_sets(items, encode_text, denials=TYPED_DENIALS, min_relevant=least))
+    labels = {f"{name}: {label}": part for name, one in whole.items() for label, part in one.by_label("pairs").items()}
 
-    def table(key: str, title: str, measure: str, sets: Sequence[NegationSet], what: What) -> Table:
-        return Table(key, title, measure, {_part(one): one.figure(what) for one in sets})
+    def parts(sets: Mapping[str, NegationSet], what: What) -> dict[str, Part]:
+        return {name: one.part(what) for name, one in sets.items()}
 
+    pairs, denied, as_typed = "pair accuracy", "a finding denied", '"no …", "… without …" as typed'
     return [
-        table("negation_pairs", "a finding denied against the same claimed", "pair accuracy", whole, "pairs"),
-        table("negation_denial", "the denial finds items without the finding", "AUROC", whole, "denial"),
-        table("negation_claim", "the claim finds items with the finding", "AUROC", whole, "claim"),
-        table("negation_typed_pairs", '"no …", "… without …" as typed', "pair accuracy", typed, "pairs"),
-        table("negation_typed_denial", '"no …", "… without …" as typed', "AUROC", typed, "denial"),
-        table("negation_pairs_source", "a finding denied, per source", "pair accuracy", sources, "pairs"),
-        Table("negation_pairs_label", "a finding denied, each finding", "pair accuracy", labels),
+        table("negation_pairs", denied, pairs, parts(whole, "pairs"), mean=True),
+        table("negation_denial", f"{denied}, items without it found", "AUROC", parts(whole, "denial"), mean=True),
+        table("negation_claim", "a finding claimed, items with it found", "AUROC", parts(whole, "claim"), mean=True),
+        table("negation_typed_pairs", as_typed, pairs, parts(typed, "pairs"), mean=True),
+        table(
+            "negation_typed_denial", f"{as_typed}, items without it found", "AUROC", parts(typed, "denial"), mean=True
+        ),
+        table("negation_pairs_source", f"{denied}, per source", pairs, parts(sources, "pairs")),
+        table("negation_pairs_label", f"{denied}, each finding", pairs, labels),
     ]
 
 
-def _part(one: Classification | NegationSet) -> str:
-    return stratum_name(one.modality, one.source)
+_Of = TypeVar("_Of", Classification, NegationSet)
+
+
+def _named(parts: Sequence[_Of]) -> dict[str, _Of]:
+    return {stratum_name(one.modality, one.source): one for one in parts}
 
 
 def _of_report(report: Report) -> list[Table]:
-    """The data set's own queries."""
+    """The data set's own queries; their run is the report's."""
     parts = {"all": report.overall, **report.by_modality, **report.by_source}
     figures = {measure: {part: found[measure] for part, found in parts.items()} for measure in report.overall}
-    return [Table(f"queries_{name}", "the data set's queries", name, found) for name, found in figures.items()]
+    return [Table(f"queries_{name}", "the data set's queries", name, found, {}) for name, found in figures.items()]
 
 
 BENCHES: dict[str, Callable[[LabelledItems, EncodeText, Options], list[Table]]] = {

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m3search.evaluation.figures import Figure
-from m3search.metrics import auroc, interval_of, nan_mean
+from m3search.evaluation.figures import Part
+from m3search.metrics import auroc, nan_mean
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,23 +46,28 @@ class Classification:
     groups: tuple[str, ...]  # (G,) drawn as wholes for intervals
     rounds: tuple[Round, ...]
 
-    def balanced_accuracy(self) -> Figure:
+    def balanced_accuracy(self) -> Part:
         """Mean over labels of the share of items on which they were recognised."""
-        return self._figure(recalls, chance=float(np.mean([_chance(each) for each in self.rounds])))
+        return self._part(recalls, chance=float(np.mean([_chance(each) for each in self.rounds])))
 
-    def auroc(self) -> Figure:
+    def auroc(self) -> Part:
         """Mean over labels."""
-        return self._figure(aurocs, chance=0.5)
+        return self._part(aurocs, chance=0.5)
 
-    def by_label(self) -> dict[str, Figure]:
+    def by_label(self) -> dict[str, Part]:
         """AUROC of each label; `queries` are the items that carry it."""
-        return {label: self._figure(aurocs, chance=0.5, only=place) for place, label in enumerate(self.labels)}
+        return {label: self._part(aurocs, chance=0.5, only=place) for place, label in enumerate(self.labels)}
 
-    def _figure(self, statistic: Statistic, chance: float, only: int | None = None) -> Figure:
-        interval = interval_of(partial(_mean, self.rounds, statistic, only), np.arange(len(self.groups)))
-        items = max(len(each.scores) for each in self.rounds)
-        asked = len(self.labels) if only is None else max(int(each.carries[:, only].sum()) for each in self.rounds)
-        return Figure.of(interval, self.groups, chance=chance, queries=asked, items=items)
+    def _part(self, statistic: Statistic, chance: float, only: int | None = None) -> Part:
+        carriers = max(int(each.carries[:, only].sum()) for each in self.rounds)
+        return Part(
+            names=self.labels if only is None else (self.labels[only],),
+            groups=self.groups,
+            statistic=partial(_mean, self.rounds, statistic, only),
+            chance=chance,
+            queries=len(self.labels) if only is None else carriers,
+            items=max(len(each.scores) for each in self.rounds),
+        )
 
 
 def recalls(each: Round, weights: Float64) -> Float64:

@@ -87,15 +87,16 @@ class Comparison:
     def write_trec(self, folder: Path) -> list[Path]:
         """A run per encoder and question, and the judgements of each question. Returns the files.
 
-        Queries are named "<modality>/<source>/<query>".
+        Queries are named "<modality>/<query>", with the source between where one query is put to several.
         """
         folder.mkdir(parents=True, exist_ok=True)
         written: list[Path] = []
         for label, outcome in zip(self.labels, self.outcomes, strict=True):
             for key, trials in _questions(outcome):
                 run, qrels = folder / f"{label}.{key}.run", folder / f"{key}.qrels"
-                trec.write_run(run, dict(entry for one in trials for entry in _run(one)), label)
-                trec.write_qrels(qrels, dict(entry for one in trials for entry in _qrels(one)))
+                named = list(zip(trials, _names(trials), strict=True))
+                trec.write_run(run, dict(entry for one in named for entry in _run(*one)), label)
+                trec.write_qrels(qrels, dict(entry for one in named for entry in _qrels(*one)))
                 written += [run, qrels]
             if outcome.report is not None:
                 run, qrels = folder / f"{label}.queries.run", folder / "queries.qrels"
@@ -165,12 +166,14 @@ def compare(
 
 
 def labels(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-    """A name for each outcome that no other has."""
+    """A name for each outcome that no other has: with the fingerprint where names are alike, else with a number."""
     times = Counter(outcome.encoder for outcome in outcomes)
-    return tuple(
-        outcome.encoder if times[outcome.encoder] == 1 else f"{outcome.encoder}@{outcome.fingerprint[:8]}"
+    names = [
+        f"{outcome.encoder}@{outcome.fingerprint[:8]}" if times[outcome.encoder] > 1 else outcome.encoder
         for outcome in outcomes
-    )
+    ]
+    before = [names[:place].count(name) for place, name in enumerate(names)]
+    return tuple(f"{name} ({count + 1})" if count else name for name, count in zip(names, before, strict=True))
 
 
 def recorded_baselines(encoder: Encoder, data: EvaluationSet) -> tuple[Recorded, str]:
@@ -220,18 +223,28 @@ def _questions(outcome: Outcome) -> Iterator[tuple[str, tuple[Trial, ...]]]:
             yield table.key, table.trials
 
 
-def _names(one: Trial) -> list[str]:
-    modality = one.modality.replace("→", "-to-")
-    return ["/".join([modality, source, query]) for source, query in zip(one.sources, one.queries, strict=True)]
+def _names(trials: Sequence[Trial]) -> list[list[str]]:
+    """A name for each query of each trial that no other has."""
+    short = [[f"{_ascii(one.modality)}/{query}" for query in one.queries] for one in trials]
+    if len({name for names in short for name in names}) == sum(map(len, short)):
+        return short
+    return [
+        [f"{_ascii(one.modality)}/{source}/{query}" for source, query in zip(one.sources, one.queries, strict=True)]
+        for one in trials
+    ]
 
 
-def _run(one: Trial) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-    for place, name in enumerate(_names(one)):
+def _ascii(modality: str) -> str:
+    return modality.replace("→", "-to-")
+
+
+def _run(one: Trial, names: Sequence[str]) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+    for place, name in enumerate(names):
         order = (-one.scores[place]).argsort(kind="stable")
         kept = order[~one.exclude[place][order]][: trec.DEPTH]
         yield name, [(one.documents[row], float(one.scores[place, row])) for row in kept]
 
 
-def _qrels(one: Trial) -> Iterator[tuple[str, dict[str, int]]]:
-    for place, name in enumerate(_names(one)):
+def _qrels(one: Trial, names: Sequence[str]) -> Iterator[tuple[str, dict[str, int]]]:
+    for place, name in enumerate(names):
         yield name, {one.documents[row]: 1 for row in one.relevance[place].nonzero()[0]}

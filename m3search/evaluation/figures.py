@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from m3search.metrics import Interval, bootstrap_interval, interval_of, nan_mean, weighted_share
+from m3search.metrics import Interval, interval_of, nan_mean, weighted_share
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -53,9 +54,53 @@ class Figure:
         return f"{self.value:7.3f} {interval:14}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """What a figure of one part of the data is computed from, for any draw of its patients."""
+
+    names: tuple[str, ...]  # of what was asked: two encoders can be compared where these are equal
+    groups: tuple[str, ...]  # (N,) what is of one group is drawn together
+    statistic: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]  # weights (S, N) -> (S,), NaN: undefined
+    chance: float
+    queries: int
+    items: int
+
+    @classmethod
+    def of(cls, scores: Sequence[QueryScore]) -> Part:
+        """The mean of these scores, at least one."""
+        values = np.array([scored.value for scored in scores])
+        return cls(
+            names=tuple(f"{scored.query} among {scored.gallery}" for scored in scores),
+            groups=tuple(scored.cluster for scored in scores),
+            statistic=lambda weights: weighted_share(values, weights),
+            chance=float(np.mean([scored.chance for scored in scores])),
+            queries=len(scores),
+            items=max(scored.gallery for scored in scores),
+        )
+
+
+def figure_of(parts: Sequence[Part]) -> Figure:
+    """The mean over parts, each weighing alike; patients are drawn for all of them at once."""
+    groups = [group for part in parts for group in part.groups]
+    return Figure.of(
+        interval_of(partial(mean_of, parts), groups),
+        groups,
+        chance=float(np.mean([part.chance for part in parts])),
+        queries=sum(part.queries for part in parts),
+        items=max(part.items for part in parts),
+    )
+
+
+def mean_of(parts: Sequence[Part], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(S,) for weights (S, N) of all that the parts ask, one part after the other."""
+    ends = np.cumsum([len(part.groups) for part in parts])[:-1]
+    pieces = np.split(weights, ends, axis=1)
+    return nan_mean(np.stack([part.statistic(piece) for part, piece in zip(parts, pieces, strict=True)]), axis=0)
+
+
 def summarise(scores: Iterable[QueryScore], by: Literal["modality", "source"] = "modality") -> dict[str, Figure]:
     """Means per modality, or per "modality/source", in the order of their first query."""
-    return {name: figure(members) for name, members in stratify(scores, by).items()}
+    return {name: figure_of([Part.of(members)]) for name, members in stratify(scores, by).items()}
 
 
 def stratify(
@@ -66,38 +111,6 @@ def stratify(
     for score in scores:
         strata[stratum_name(score.modality, score.source if by == "source" else "")].append(score)
     return dict(strata)
-
-
-def figure(scores: Sequence[QueryScore]) -> Figure:
-    """The mean of these scores, at least one."""
-    clusters = [score.cluster for score in scores]
-    return Figure.of(
-        bootstrap_interval(np.array([score.value for score in scores]), groups=clusters),
-        clusters,
-        chance=float(np.mean([score.chance for score in scores])),
-        queries=len(scores),
-        items=max(score.gallery for score in scores),
-    )
-
-
-def macro(strata: Mapping[str, Sequence[QueryScore]]) -> Figure:
-    """The mean over strata of their means, each weighing alike; patients are drawn for all strata at once."""
-    scores = [scored for members in strata.values() for scored in members]
-    ends = np.cumsum([len(members) for members in strata.values()])[:-1]
-    parts = np.split(np.arange(len(scores)), ends)
-    values = np.array([scored.value for scored in scores])
-
-    def statistic(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return nan_mean(np.stack([weighted_share(values[part], weights[:, part]) for part in parts]), axis=0)
-
-    clusters = [scored.cluster for scored in scores]
-    return Figure.of(
-        interval_of(statistic, clusters),
-        clusters,
-        chance=float(np.mean([np.mean([scored.chance for scored in members]) for members in strata.values()])),
-        queries=len(scores),
-        items=max(scored.gallery for scored in scores),
-    )
 
 
 def stratum_name(modality: str, source: str) -> str:

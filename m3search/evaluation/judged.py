@@ -13,9 +13,9 @@ import numpy as np
 
 from m3search.errors import UsageError
 from m3search.evaluation import beir
-from m3search.evaluation.backends import EVERYTHING, Backend, CorpusBackend, IndexBackend, Part, Ranked
+from m3search.evaluation.backends import EVERYTHING, Backend, CorpusBackend, IndexBackend, Ranked, Subset
 from m3search.evaluation.dataset import embed
-from m3search.evaluation.figures import Figure, QueryScore, figure
+from m3search.evaluation.figures import Figure, Part, QueryScore, figure_of
 from m3search.evaluation.report import Report
 from m3search.metrics import Measure, Ranking, expected
 
@@ -108,7 +108,7 @@ def judge(
     asked = {query: _question(queries, query, backend) for query in qrels}
     judgements = {query: _by_id(judged, backend) for query, judged in qrels.items()}
     _check(judgements, backend)
-    answers: dict[Part, list[_Answer]] = defaultdict(list)
+    answers: dict[Subset, list[_Answer]] = defaultdict(list)
     for query, judged in judgements.items():
         left_out = backend.left_out(asked[query])
         kept = {document: gain for document, gain in judged.items() if document not in left_out}
@@ -173,9 +173,9 @@ def _check(judgements: Mapping[str, Mapping[str, int]], backend: Backend) -> Non
         )
 
 
-def _parts(judged: Mapping[str, int], backend: Backend) -> Iterable[tuple[Part, dict[str, int]]]:
+def _parts(judged: Mapping[str, int], backend: Backend) -> Iterable[tuple[Subset, dict[str, int]]]:
     """Everything, and each part that holds something relevant, with the judgements of its documents."""
-    parts: dict[Part, dict[str, int]] = {EVERYTHING: dict(judged)}
+    parts: dict[Subset, dict[str, int]] = {EVERYTHING: dict(judged)}
     for document, gain in judged.items():
         for part in backend.parts(document) if backend.ids(document) else ():
             parts.setdefault(part, {})[document] = gain
@@ -191,7 +191,7 @@ def _figures(
         answer.query: {name: scored[place].value for name, scored in scores.items()}
         for place, answer in enumerate(answers)
     }
-    return {name: figure(scored) for name, scored in scores.items()}, per_query
+    return {name: figure_of([Part.of(scored)]) for name, scored in scores.items()}, per_query
 
 
 def _notes(

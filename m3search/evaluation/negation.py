@@ -1,10 +1,11 @@
 """Negation: does "no pleural effusion" ask for something else than "pleural effusion"?
 
-A finding is claimed and denied in the same words (prompts.DENIALS). Both queries rank the same items, and for every
-item it is asked which of the two ranks it higher: items with the finding should stand higher for the claim, items
-without it for the denial. Their share, the mean of both kinds of item, is the pair accuracy: 0.5 for an encoder that is
-deaf to the denial or ranks at random. The AUROC of the denial counts items without the finding as what it asks for; an
-encoder that hears only the finding's name has there 1 minus the AUROC of the claim.
+A finding is claimed and denied in the same words (prompts.DENIALS), and both queries rank the same items. Scores of two
+queries cannot be compared, ranks can: an item with the finding should fall from the claim's ranking to the denial's,
+one without it should rise. Pair accuracy is the share of pairs of an item with and an item without the finding in which
+the one with it falls further, ties counting half: 1 where the order is turned around, 0.5 where the denial is not heard
+or ranks at random. The AUROC of the denial counts items without the finding as what it asks for; an encoder that hears
+the finding's name alone has there 1 minus the AUROC of the claim.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from m3search.evaluation.concepts import is_finding
-from m3search.evaluation.figures import Figure
+from m3search.evaluation.figures import Part
 from m3search.evaluation.items import MIN_RELEVANT, EncodeText, LabelledItems, Rows, similarity
 from m3search.evaluation.prompts import DENIALS, fill
-from m3search.metrics import auroc, interval_of, nan_mean, weighted_share
+from m3search.metrics import auroc, nan_mean
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -42,19 +43,15 @@ class Denied:
 
     def values(self, what: What, weights: Float64) -> Float64:
         """(S,) for weights (S, N), the mean over the T ways."""
-        if what == "pairs":
-            return self._pairs(weights)
-        scores, wanted = (self.denial, ~self.carries) if what == "denial" else (self.claim, self.carries)
-        return nan_mean(np.stack([auroc(way, wanted, weights) for way in scores]), axis=0)
-
-    def _pairs(self, weights: Float64) -> Float64:
         from scipy.stats import rankdata
 
-        # Places from the best, ties in the middle of theirs: an item moves up where the denial ranks it higher.
-        moved = np.sign(rankdata(-self.claim, axis=1) - rankdata(-self.denial, axis=1))  # (T, N)
-        right = ((1 + np.where(self.carries, -moved, moved)) / 2).mean(axis=0)
-        sides = [weighted_share(right[side], weights[:, side]) for side in (self.carries, ~self.carries)]
-        return np.asarray((sides[0] + sides[1]) / 2)  # NaN where a draw has one kind of item only
+        if what == "pairs":  # places from the best, ties in the middle of theirs
+            scores, wanted = rankdata(-self.denial, axis=1) - rankdata(-self.claim, axis=1), self.carries
+        elif what == "denial":
+            scores, wanted = self.denial, ~self.carries
+        else:
+            scores, wanted = self.claim, self.carries
+        return nan_mean(np.stack([auroc(way, wanted, weights) for way in scores]), axis=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,17 +63,23 @@ class NegationSet:
     groups: tuple[str, ...]  # (N,)
     findings: tuple[Denied, ...]
 
-    def figure(self, what: What) -> Figure:
+    def part(self, what: What) -> Part:
         """The mean over findings."""
-        return self._figure(what, self.findings, len(self.findings))
+        return self._part(what, self.findings, len(self.findings))
 
-    def by_label(self, what: What) -> dict[str, Figure]:
+    def by_label(self, what: What) -> dict[str, Part]:
         """Each finding alone; `queries` are the items that have it."""
-        return {one.label: self._figure(what, [one], int(one.carries.sum())) for one in self.findings}
+        return {one.label: self._part(what, [one], int(one.carries.sum())) for one in self.findings}
 
-    def _figure(self, what: What, findings: Sequence[Denied], asked: int) -> Figure:
-        interval = interval_of(partial(_mean, findings, what), self.groups)
-        return Figure.of(interval, self.groups, chance=0.5, queries=asked, items=len(self.groups))
+    def _part(self, what: What, findings: Sequence[Denied], asked: int) -> Part:
+        return Part(
+            names=tuple(one.label for one in findings),
+            groups=self.groups,
+            statistic=partial(_mean, findings, what),
+            chance=0.5,
+            queries=asked,
+            items=len(self.groups),
+        )
 
 
 def negation_sets(

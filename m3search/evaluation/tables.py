@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from m3search.evaluation.figures import Figure, QueryScore, figure, macro, stratify
+from m3search.evaluation.figures import Figure, Part, figure_of, mean_of, stratify
 from m3search.evaluation.items import EncodeText
 from m3search.evaluation.trials import Trial, score
 from m3search.metrics import Interval, interval_of
@@ -16,7 +16,7 @@ from m3search.metrics import Interval, interval_of
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-MEAN = "mean"  # the last row of a table by modality: all weigh alike
+MEAN = "mean"  # the last row of a table: all parts weigh alike
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,10 +26,20 @@ class Table:
     key: str  # the same in every release: recorded baselines are found by it
     title: str
     measure: str  # "AP", "R@10", "balanced accuracy", "AUROC", "pair accuracy"
-    figures: Mapping[str, Figure]  # by part: "xray", "xray/a source", "xray→ct", …
-    scores: Mapping[str, Sequence[QueryScore]] = field(default_factory=dict)  # behind the figures, where there are any
-    trials: tuple[Trial, ...] = ()  # behind the scores: what TREC files are written from
+    figures: Mapping[
+        str, Figure
+    ]  # by part: "xray", "xray/a source", "xray→ct", …; and the mean where it says something
+    parts: Mapping[str, Part]  # what the figures are computed from; none where they come from elsewhere
+    trials: tuple[Trial, ...] = ()  # of retrieval: what TREC files are written from
     honest: str = ""  # of a flawed protocol: the key of the table to print beside it
+
+
+def table(key: str, title: str, measure: str, parts: Mapping[str, Part], mean: bool = False) -> Table:
+    """A table of these parts, and of their mean where it is asked for and there are several."""
+    figures = {name: figure_of([part]) for name, part in parts.items()}
+    if mean and len(parts) > 1:
+        figures[MEAN] = figure_of(list(parts.values()))
+    return Table(key, title, measure, figures, parts)
 
 
 def retrieval_table(
@@ -40,53 +50,33 @@ def retrieval_table(
     by: Literal["modality", "source"] = "modality",
     honest: str = "",
 ) -> Table:
-    """A table of the trials; with a mean over modalities where there are several."""
+    """A table of the trials, with the mean over modalities."""
     trials = tuple(trials)
-    strata = stratify(score(trials, measure), by)
-    figures = {name: figure(members) for name, members in strata.items()}
-    if by == "modality" and len(strata) > 1:
-        figures[MEAN] = macro(strata)
-    return Table(key, title, measure, figures, strata, trials, honest)
+    parts = {name: Part.of(scores) for name, scores in stratify(score(trials, measure), by).items()}
+    made = table(key, title, measure, parts, mean=by == "modality")
+    return Table(key, title, measure, made.figures, parts, trials, honest)
 
 
-Pairs = list[tuple[float, float, str]]
-"""Ours, theirs and the cluster of each query that both were asked."""
-
-
-def ratio(table: Table, other: Table) -> dict[str, Interval]:
-    """What `table` reaches relative to `other`, part by part, on the queries both were asked; bounds by bootstrap of
-    patients, the same draw for both. Empty for tables without scores of single queries."""
-    ratios: dict[str, Interval] = {}
-    aligned: dict[str, Pairs] = {}
-    for name in table.scores:
-        if name in other.scores and (pairs := _pairs(table.scores[name], other.scores[name])):
-            aligned[name] = pairs
-            ratios[name] = _ratio([pairs])
-    if MEAN in table.figures and len(aligned) > 1:
-        ratios[MEAN] = _ratio(list(aligned.values()))
+def ratio(ours: Table, theirs: Table) -> dict[str, Interval]:
+    """What one encoder reaches relative to another, for each part in which both were asked the same; bounds by
+    bootstrap of patients, the same draw for both."""
+    shared = [name for name, part in ours.parts.items() if name in theirs.parts and _alike(part, theirs.parts[name])]
+    ratios = {name: _ratio([ours.parts[name]], [theirs.parts[name]]) for name in shared}
+    if MEAN in ours.figures and len(shared) == len(ours.parts):
+        ratios[MEAN] = _ratio([ours.parts[name] for name in shared], [theirs.parts[name] for name in shared])
     return ratios
 
 
-def _pairs(ours: Sequence[QueryScore], theirs: Sequence[QueryScore]) -> Pairs:
-    values = {(scored.query, scored.source): scored.value for scored in theirs}
-    return [
-        (scored.value, values[scored.query, scored.source], scored.cluster)
-        for scored in ours
-        if (scored.query, scored.source) in values
-    ]
+def _alike(one: Part, other: Part) -> bool:
+    return (one.names, one.groups) == (other.names, other.groups)
 
 
-def _ratio(strata: Sequence[Pairs]) -> Interval:
-    """The mean over strata of our means, over that of theirs."""
-    values = np.array([pair[:2] for pairs in strata for pair in pairs])  # (N, 2)
-    weight = np.concatenate([np.full(len(pairs), 1 / len(pairs)) for pairs in strata])
+def _ratio(ours: Sequence[Part], theirs: Sequence[Part]) -> Interval:
+    def statistic(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        above, below = mean_of(ours, weights), mean_of(theirs, weights)
+        return np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
 
-    def statistic(times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        drawn = times * weight
-        sums = drawn @ values  # (S, 2)
-        return np.where(sums[:, 1] > 0, sums[:, 0] / np.where(sums[:, 1] > 0, sums[:, 1], 1), np.nan)
-
-    return interval_of(statistic, [pair[2] for pairs in strata for pair in pairs])
+    return interval_of(statistic, [group for part in ours for group in part.groups])
 
 
 def remembering(encode_text: EncodeText) -> EncodeText:
