@@ -18,8 +18,10 @@ from m3search.indexer.archives.manifest import Row
 from m3search.indexer.inspect import Inspected, Word
 from m3search.indexer.ledger import FileEntry, Ledger, State, Stored
 from m3search.modalities.content import item_id_of
-from m3search.privacy import PathMask, Pseudonyms
+from m3search.privacy import CONTAINED_FROM, PathMask, Pseudonyms
 from m3search.types import ModalityFrom, Source
+
+LONG_NUMBER = 5  # digits from which an identifier is looked for in the names of all files of an archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +169,7 @@ class Planner:
 
         `failed` are files that could not be inspected: what is stored of them stays.
         """
-        for found in inspected:  # all of them first: a folder named after a patient masks every file below it
-            self._mask.learn(found.path.relative_to(self._declared.root), found.identifiers)
+        self._learn_identifiers(inspected, failed)  # first: a folder named after a patient masks every file below it
         stats = {
             self._mask.uri(stat.path.relative_to(self._declared.root)): stat for stat in self._known.stats.values()
         }
@@ -195,6 +196,21 @@ class Planner:
             self._settle(group, former, plan)
         plan.superseded = dirty - claimed - plan.moved.keys() - self._kept(failed)
         return plan
+
+    def _learn_identifiers(self, inspected: Sequence[Inspected], failed: Collection[Path]) -> None:
+        """What DICOM files say of a person is masked in their own paths, and where it stands as a whole word in the
+        names of other files too: of neighbours, any identifier; elsewhere, numbers long enough to be no accident.
+        """
+        nearby: dict[Path, set[str]] = defaultdict(set)
+        numbers = set()
+        for found in inspected:
+            self._mask.learn(found.path.relative_to(self._declared.root), found.identifiers)
+            folded = {one.casefold() for one in found.identifiers if len(one) >= CONTAINED_FROM}
+            nearby[found.path.parent] |= folded
+            numbers |= {one for one in folded if sum(map(str.isdigit, one)) >= LONG_NUMBER}
+        for path in (*failed, *(found.path for found in inspected if not found.identifiers)):
+            relative = path.relative_to(self._declared.root)
+            self._mask.learn_words(relative, numbers, nearby.get(path.parent, ()))
 
     def _grouped(self, inspected: Sequence[Inspected]) -> dict[str, _Group]:
         groups: dict[str, _Group] = {}
