@@ -179,10 +179,7 @@ class Planner:
         states = self._known.states
         plan.unchanged = {item_id for item_id, state in states.items() if state is State.UNCHANGED}
         plan.gone = {item_id for item_id, state in states.items() if state is State.GONE}
-        for item_id in sorted(plan.gone):
-            if copies := self._ledger.items[item_id].elsewhere:
-                plan.gone.discard(item_id)
-                plan.moved[item_id] = Moved(copies[0].path, copies)
+        self._leave_to_others(plan.gone, plan)
         dirty = {item_id for item_id, state in states.items() if state is State.DIRTY}
         touched: dict[str, list[str]] = defaultdict(list)  # uri -> stored items that list it
         for item_id in dirty | self._joined(groups, plan):
@@ -194,7 +191,9 @@ class Planner:
             former = {item_id for uri in group.entries for item_id in touched.get(uri, ())}
             claimed |= former
             self._settle(group, former, plan)
-        plan.superseded = dirty - claimed - plan.moved.keys() - self._kept(failed)
+        leftover = dirty - claimed - self._kept(failed)
+        self._leave_to_others(leftover, plan)
+        plan.superseded = leftover - plan.moved.keys()
         return plan
 
     def _learn_identifiers(self, inspected: Sequence[Inspected], failed: Collection[Path]) -> None:
@@ -256,9 +255,8 @@ class Planner:
         if stored and stored.is_described_by(row.digest):
             plan.moved[item_id] = Moved(uri, files)
             return
-        replaces = tuple(
-            sorted(one for one in former - {item_id} - plan.moved.keys() if not self._ledger.items[one].elsewhere)
-        )
+        self._leave_to_others(former - {item_id}, plan)
+        replaces = tuple(sorted(former - {item_id} - plan.moved.keys()))
         plan.unchanged.difference_update(replaces)
         plan.work.append(
             Work(
@@ -276,6 +274,14 @@ class Planner:
                 replaces=replaces,
             )
         )
+
+    def _leave_to_others(self, item_ids: Iterable[str], plan: Plan) -> None:
+        """Items that have no file left here, but copies in another archive of this index, live on there."""
+        for item_id in sorted(set(item_ids) - plan.moved.keys()):
+            if copies := self._ledger.items[item_id].elsewhere:
+                plan.moved[item_id] = Moved(self._ledger.items[item_id].uri_elsewhere, copies)
+                plan.gone.discard(item_id)
+                plan.unchanged.discard(item_id)
 
     def _kept(self, failed: Collection[Path]) -> set[str]:
         """Stored items one of whose files fails now: kept, since nothing stored may be lost to a bad copy."""

@@ -215,6 +215,29 @@ def test_two_archives_share_an_index_without_claiming_each_others_items(copy: Pa
     assert len(rows(tmp_path / "i")) == 17
 
 
+def test_a_copy_that_changes_in_one_archive_leaves_the_others_item_alone(copy: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(copy, tmp_path / "other"))
+    run(other, tmp_path / "i")
+    before = {row["item_id"]: row["uri"] for row in rows(tmp_path / "i")}
+    assert run(copy, tmp_path / "i").indexed == 0
+    assert {row["item_id"]: row["uri"] for row in rows(tmp_path / "i")} == before
+    series = next(folder for folder in sorted(other.glob("ct/*")) if folder.is_dir())
+    changed = [next(other.glob("xray/*.dcm")), next(other.glob("ecg/*.dat")), sorted(series.iterdir())[1]]
+    for path in changed:
+        path.write_bytes(path.read_bytes()[:-2] + b"\x07\x00")
+    next(other.glob("ecg/*.dcm")).unlink()
+    assert run(other, tmp_path / "i").indexed == 3
+    for archive in (other, copy, other):
+        report = run(archive, tmp_path / "i", prune=True)
+        assert (report.indexed, report.gone, report.removed) == (0, 0, 0)
+    after = {row["item_id"]: row["uri"] for row in rows(tmp_path / "i")}
+    assert before.keys() < after.keys()
+    assert len(after) == len(before) + 3
+    for item_id, uri in before.items():  # those whose copy in the first archive changed are named after the second's
+        assert after[item_id] in {uri, f"@1/{uri}"}
+    assert sum(uri.startswith("@1/") for uri in after.values()) == 4
+
+
 def test_undescribed_rasters_take_the_option_then_the_folder_then_the_encoders_word(
     phantoms: Phantoms, tmp_path: Path
 ) -> None:
