@@ -66,12 +66,15 @@ def inspect(path: Path, word: Word) -> Inspected | None:
             raise UnreadableFile(
                 path, Reason.UNSUPPORTED, f"{reading.kind_of(header)}: state its modality in a manifest"
             )
+    series = modalities.get(modality).series(header) if modality else ""
+    if series:
+        reading.check_whole(header)
     return Inspected(
         path=path,
         format=header.format,
         modality=modality,
         modality_from=said_by,
-        series=modalities.get(modality).series(header) if modality else "",
+        series=series,
         identifiers=header.identifiers,
         digests=digests,
     )

@@ -124,7 +124,8 @@ class Run:
 
     def _plan(self, runner: LocalRunner, report: Callable[[Progress], None]) -> tuple[Plan, PathMask]:
         ledger = Ledger.of(self._store, self._prefix)
-        mask = PathMask(self._pseudonyms, ledger.paths(), self._prefix)
+        masked_before = (*ledger.paths(), *self._store.failures().column("uri").to_pylist())
+        mask = PathMask(self._pseudonyms, masked_before, self._prefix)
         stats: list[FileStat] = []
         for found in self._archive.scan():
             if isinstance(found, UnreadableFile):

@@ -18,8 +18,10 @@ from m3search.indexer.archives.manifest import Row
 from m3search.indexer.inspect import Inspected, Word
 from m3search.indexer.ledger import FileEntry, Ledger, State, Stored
 from m3search.modalities.content import item_id_of
-from m3search.privacy import PathMask, Pseudonyms
+from m3search.privacy import CONTAINED_FROM, PathMask, Pseudonyms
 from m3search.types import ModalityFrom, Source
+
+LONG_NUMBER = 5  # digits from which an identifier is looked for in the names of all files of an archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +169,7 @@ class Planner:
 
         `failed` are files that could not be inspected: what is stored of them stays.
         """
-        for found in inspected:  # all of them first: a folder named after a patient masks every file below it
-            self._mask.learn(found.path.relative_to(self._declared.root), found.identifiers)
+        self._learn_identifiers(inspected, failed)  # first: a folder named after a patient masks every file below it
         stats = {
             self._mask.uri(stat.path.relative_to(self._declared.root)): stat for stat in self._known.stats.values()
         }
@@ -178,10 +179,7 @@ class Planner:
         states = self._known.states
         plan.unchanged = {item_id for item_id, state in states.items() if state is State.UNCHANGED}
         plan.gone = {item_id for item_id, state in states.items() if state is State.GONE}
-        for item_id in sorted(plan.gone):
-            if copies := self._ledger.items[item_id].elsewhere:
-                plan.gone.discard(item_id)
-                plan.moved[item_id] = Moved(copies[0].path, copies)
+        self._leave_to_others(plan.gone, plan)
         dirty = {item_id for item_id, state in states.items() if state is State.DIRTY}
         touched: dict[str, list[str]] = defaultdict(list)  # uri -> stored items that list it
         for item_id in dirty | self._joined(groups, plan):
@@ -193,8 +191,25 @@ class Planner:
             former = {item_id for uri in group.entries for item_id in touched.get(uri, ())}
             claimed |= former
             self._settle(group, former, plan)
-        plan.superseded = dirty - claimed - plan.moved.keys() - self._kept(failed)
+        leftover = dirty - claimed - self._kept(failed)
+        self._leave_to_others(leftover, plan)
+        plan.superseded = leftover - plan.moved.keys()
         return plan
+
+    def _learn_identifiers(self, inspected: Sequence[Inspected], failed: Collection[Path]) -> None:
+        """What DICOM files say of a person is masked in their own paths, and where it stands as a whole word in the
+        names of other files too: of neighbours, any identifier; elsewhere, numbers long enough to be no accident.
+        """
+        nearby: dict[Path, set[str]] = defaultdict(set)
+        numbers = set()
+        for found in inspected:
+            self._mask.learn(found.path.relative_to(self._declared.root), found.identifiers)
+            folded = {one.casefold() for one in found.identifiers if len(one) >= CONTAINED_FROM}
+            nearby[found.path.parent] |= folded
+            numbers |= {one for one in folded if sum(map(str.isdigit, one)) >= LONG_NUMBER}
+        for path in (*failed, *(found.path for found in inspected if not found.identifiers)):
+            relative = path.relative_to(self._declared.root)
+            self._mask.learn_words(relative, numbers, nearby.get(path.parent, ()))
 
     def _grouped(self, inspected: Sequence[Inspected]) -> dict[str, _Group]:
         groups: dict[str, _Group] = {}
@@ -240,9 +255,8 @@ class Planner:
         if stored and stored.is_described_by(row.digest):
             plan.moved[item_id] = Moved(uri, files)
             return
-        replaces = tuple(
-            sorted(one for one in former - {item_id} - plan.moved.keys() if not self._ledger.items[one].elsewhere)
-        )
+        self._leave_to_others(former - {item_id}, plan)
+        replaces = tuple(sorted(former - {item_id} - plan.moved.keys()))
         plan.unchanged.difference_update(replaces)
         plan.work.append(
             Work(
@@ -260,6 +274,14 @@ class Planner:
                 replaces=replaces,
             )
         )
+
+    def _leave_to_others(self, item_ids: Iterable[str], plan: Plan) -> None:
+        """Items that have no file left here, but copies in another archive of this index, live on there."""
+        for item_id in sorted(set(item_ids) - plan.moved.keys()):
+            if copies := self._ledger.items[item_id].elsewhere:
+                plan.moved[item_id] = Moved(self._ledger.items[item_id].uri_elsewhere, copies)
+                plan.gone.discard(item_id)
+                plan.unchanged.discard(item_id)
 
     def _kept(self, failed: Collection[Path]) -> set[str]:
         """Stored items one of whose files fails now: kept, since nothing stored may be lost to a bad copy."""

@@ -11,7 +11,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
@@ -75,6 +75,14 @@ class PathMask:
                 identifier in (folded, stem) or (len(identifier) >= CONTAINED_FROM and identifier in folded)
                 for identifier in found
             ):
+                self._masked.add(self._mask(part))
+
+    def learn_words(self, relative: Path, *known: Container[str]) -> None:
+        """Remember which components of `relative` hold a whole word that is in one of `known` (case-folded)."""
+        for part in relative.parts:
+            folded = part.casefold()
+            words = {folded, Path(folded).stem, *re.split(r"[_\s.]+", folded), *re.split(r"[\W_]+", folded)}
+            if any(word in identifiers for word in words for identifiers in known):
                 self._masked.add(self._mask(part))
 
     def uri(self, relative: Path) -> str:

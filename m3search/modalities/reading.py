@@ -135,6 +135,21 @@ def may_show_anything(header: Header) -> bool:
     return header.format == "raster" or (header.format == "dicom" and _dicom_kind(header) in DICOM_OF_ANY_KIND)
 
 
+def check_whole(header: Header) -> None:
+    """Refuse a DICOM file of one frame that ends before the pixels it declares; nothing is decoded.
+
+    For the slices of a series: only some of them are decoded, and a damaged one must not hide among the others. Many
+    frames, a whole slide's, are too large to read for that.
+
+    Raises:
+        UnreadableFile: TRUNCATED, or declared larger than may be.
+    """
+    if header.format == "dicom" and header.attributes["NumberOfFrames"] == 1:
+        from m3search.formats import dicom
+
+        dicom.read_dataset(header.path)
+
+
 def read_item(source: Source, spec: InputSpec) -> Item:
     """Decode one item.
 
