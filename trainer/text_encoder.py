@@ -18,9 +18,8 @@ from m3search.errors import TrainingError
 from m3search.trainer.starts import WARM_STARTS, minilm_folder, warm_text_tower
 
 if TYPE_CHECKING:
-    from m3search.trainer.openclip import OpenClip
-
     from m3search.trainer.config import TrainConfig
+    from m3search.trainer.openclip import OpenClip
     from m3search.types import Float32
 
 CHUNK = 32  # texts that go through the layers together
