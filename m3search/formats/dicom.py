@@ -44,6 +44,10 @@ NAMES = (
     "PerformingPhysicianName", "RequestingPhysician", "OperatorsName", "ResponsiblePerson",
 )  # fmt: skip
 SHORTEST_NAME = 3  # characters; initials would mask half of all paths
+PLACEHOLDERS = {  # what stands for a name that was taken out: it identifies nobody, and is part of many a file's name
+    "anon", "anonym", "anonymous", "anonymized", "anonymised", "deidentified", "de-identified", "removed", "redacted",
+    "unknown", "none", "name", "noname", "patient", "test", "phantom", "xxx", "xxxx",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +167,7 @@ def identifiers_of(dataset: Dataset) -> tuple[str, ...]:
     birth = text_of(dataset, "PatientBirthDate")
     if len(birth) == 8:
         found[f"{birth[:4]}-{birth[4:6]}-{birth[6:]}"] = None
-    found.pop("", None)
-    return tuple(found)
+    return tuple(one for one in found if one and one.casefold() not in PLACEHOLDERS)
 
 
 def _parse(path: Path, pixels: bool) -> Dataset:

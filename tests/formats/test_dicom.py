@@ -253,6 +253,13 @@ def test_the_header_knows_what_identifies_a_person_and_does_not_print_it(tmp_pat
     assert "Mustermann" not in repr(header)
 
 
+def test_a_word_that_stands_for_a_name_identifies_nobody(tmp_path: Path) -> None:
+    dataset = radiograph(RAMP, PatientName="Anonymous^TEST^Erika", PatientID="Anon")
+    found = {one.casefold() for one in dicom.read_header(saved(dataset, tmp_path / "a.dcm")).identifiers}
+    assert not {"anonymous", "test", "anon"} & found
+    assert "erika" in found
+
+
 def test_a_dicomdir_is_no_image() -> None:
     path = PYDICOM_FILES / "dicomdirtests" / "DICOMDIR"
     assert not dicom.sniff(path, path.read_bytes()[:4096])
