@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blake3 import blake3
-
 from m3search import formats, modalities
 from m3search.errors import Reason, UnreadableFile
 from m3search.indexer.archives.folder import FileStat
 from m3search.modalities import reading
+from m3search.modalities.content import digest_of
 from m3search.types import ModalityFrom
 
 
@@ -67,12 +66,15 @@ def inspect(path: Path, word: Word) -> Inspected | None:
             raise UnreadableFile(
                 path, Reason.UNSUPPORTED, f"{reading.kind_of(header)}: state its modality in a manifest"
             )
+    series = modalities.get(modality).series(header) if modality else ""
+    if series:
+        reading.check_whole(header)
     return Inspected(
         path=path,
         format=header.format,
         modality=modality,
         modality_from=said_by,
-        series=modalities.get(modality).series(header) if modality else "",
+        series=series,
         identifiers=header.identifiers,
         digests=digests,
     )
@@ -80,4 +82,4 @@ def inspect(path: Path, word: Word) -> Inspected | None:
 
 def _digest(path: Path) -> Digest:
     stat = FileStat.of(path)  # before the bytes: a file changed meanwhile is seen as changed by the next run
-    return Digest(stat, blake3().update_mmap(path).hexdigest())
+    return Digest(stat, digest_of(path))

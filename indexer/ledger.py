@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from m3search.indexer.archives.folder import FileStat
+from m3search.privacy import OTHER_ARCHIVE
 
 if TYPE_CHECKING:
     from m3search.stores.lance import LanceStore
@@ -58,12 +59,23 @@ class Stored:
         )
         return State.UNCHANGED if same and self.is_described_by(described) else State.DIRTY
 
+    @property
+    def uri_elsewhere(self) -> str:
+        """The uri of a copy in another archive: of the file that gave `uri`, or of the folder its files share there."""
+        if any(entry.path == self.uri or entry.path.startswith(f"{self.uri}/") for entry in self.elsewhere):
+            return self.uri
+        if named := next((entry for entry in self.files if entry.path == self.uri), None):
+            return next(
+                (entry.path for entry in self.elsewhere if entry.digest == named.digest), self.elsewhere[0].path
+            )
+        prefix = _prefix(self.elsewhere[0].path)
+        paths = [entry.path.removeprefix(prefix) for entry in self.elsewhere if is_of(entry.path, prefix)]
+        shared = posixpath.commonpath([posixpath.dirname(path) for path in paths]) if len(paths) > 1 else paths[0]
+        return prefix + (shared or ".")
+
     def is_described_by(self, digest: str) -> bool:
         """Whether a manifest still says the same. Of several archives the first one's manifest counts."""
         return bool(self.elsewhere) or digest == self.described
-
-
-OTHER_ARCHIVE = re.compile(r"@\d+/")  # begins the uris of every archive but an index's first
 
 
 class Ledger:

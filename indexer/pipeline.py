@@ -75,9 +75,8 @@ class Run:
     """One index run of one archive into one index. `run()` may be called once."""
 
     def __init__(self, index: IndexFolder, encoder: Encoder, archive: Archive, options: Options) -> None:
-        self._index = index.add_archive(archive.root)
-        place = self._index.manifest.archives.index(str(archive.root))
-        self._prefix = f"@{place}/" if place else ""
+        self._index = index
+        self._prefix = ""  # begins the archive's uris, once its place among the archives of the index is known
         self._encoder = encoder
         self._archive = archive
         self._options = options
@@ -95,6 +94,9 @@ class Run:
         """
         started = time.monotonic()
         with self._index.lock(), LocalRunner(self._options.workers) as runner:
+            self._index = self._index.add_archive(self._archive.root)
+            if place := self._index.manifest.archives.index(str(self._archive.root)):
+                self._prefix = f"@{place}/"
             self._store.record_run({"run_id": self._run_id, "started_at": datetime.now(UTC)} | self._versions)
             plan, mask = self._plan(runner, report)
             self._store.update_files(
@@ -122,7 +124,8 @@ class Run:
 
     def _plan(self, runner: LocalRunner, report: Callable[[Progress], None]) -> tuple[Plan, PathMask]:
         ledger = Ledger.of(self._store, self._prefix)
-        mask = PathMask(self._pseudonyms, ledger.paths(), self._prefix)
+        masked_before = (*ledger.paths(), *self._store.failures().column("uri").to_pylist())
+        mask = PathMask(self._pseudonyms, masked_before, self._prefix)
         stats: list[FileStat] = []
         for found in self._archive.scan():
             if isinstance(found, UnreadableFile):
@@ -131,7 +134,7 @@ class Run:
                 stats.append(found)
             report(Progress("scan", len(stats), 0, len(self._failures)))
         declared = Declared(self._archive.root, self._archive.rows, self._options.modality)
-        known = compare(stats, ledger, declared, mask)
+        known = compare(stats, ledger, declared, mask, self._failures)
         inspected = list(self._inspected(known.to_inspect(ledger), declared, runner, report))
         plan = Planner(ledger, known, declared, mask, self._pseudonyms).plan(inspected, self._failures)
         return plan, mask

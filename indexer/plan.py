@@ -10,19 +10,18 @@ import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-
-from blake3 import blake3
+from pathlib import Path, PurePosixPath
 
 from m3search import modalities
 from m3search.indexer.archives.folder import FileStat
 from m3search.indexer.archives.manifest import Row
 from m3search.indexer.inspect import Inspected, Word
 from m3search.indexer.ledger import FileEntry, Ledger, State, Stored
-from m3search.privacy import PathMask, Pseudonyms
+from m3search.modalities.content import item_id_of
+from m3search.privacy import CONTAINED_FROM, PathMask, Pseudonyms
 from m3search.types import ModalityFrom, Source
 
-ITEM_ID_HEX = 32  # 128 bits of BLAKE3
+LONG_NUMBER = 5  # digits from which an identifier is looked for in the names of all files of an archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +74,14 @@ class Known:
         return [stat for uri, stat in self.stats.items() if uri not in vouched]
 
 
-def compare(stats: Iterable[FileStat], ledger: Ledger, declared: Declared, mask: PathMask) -> Known:
-    """Which stored items still match their files. Companions outside a manifest's list are looked up on disk."""
+def compare(
+    stats: Iterable[FileStat], ledger: Ledger, declared: Declared, mask: PathMask, unreachable: Iterable[Path] = ()
+) -> Known:
+    """Which stored items still match their files. Companions outside a manifest's list are looked up on disk.
+
+    `unreachable` are files and folders that could not be looked at: what is stored of them, or from below them, counts
+    as unchanged. A folder that is locked for a while must not look as if its files were gone.
+    """
     root = declared.root
     now = {mask.uri(stat.path.relative_to(root)): stat for stat in stats}
     extra = dict(now)
@@ -86,12 +91,20 @@ def compare(stats: Iterable[FileStat], ledger: Ledger, declared: Declared, mask:
                 extra[uri] = FileStat.of(mask.resolve(root, uri))
             except OSError:
                 continue
+    hidden = {mask.uri(path.relative_to(root)) for path in unreachable}
     states = {
-        item_id: item.state(extra, declared.row_of(item.files, now).digest)
+        item_id: State.UNCHANGED
+        if hidden and any(_lies_in(entry.path, hidden) for entry in item.files if entry.path not in now)
+        else item.state(extra, declared.row_of(item.files, now).digest)
         for item_id, item in ledger.items.items()
         if item.files
     }
     return Known(now, states)
+
+
+def _lies_in(uri: str, folders: Collection[str]) -> bool:
+    path = PurePosixPath(uri)
+    return any(str(place) in folders for place in (path, *path.parents))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +145,7 @@ class _Group:
 
     @property
     def item_id(self) -> str:
-        digests = sorted({entry.digest for entry in self.entries.values()})
-        return blake3("\n".join(digests).encode()).hexdigest()[:ITEM_ID_HEX]
+        return item_id_of(entry.digest for entry in self.entries.values())
 
 
 class Planner:
@@ -157,8 +169,7 @@ class Planner:
 
         `failed` are files that could not be inspected: what is stored of them stays.
         """
-        for found in inspected:  # all of them first: a folder named after a patient masks every file below it
-            self._mask.learn(found.path.relative_to(self._declared.root), found.identifiers)
+        self._learn_identifiers(inspected, failed)  # first: a folder named after a patient masks every file below it
         stats = {
             self._mask.uri(stat.path.relative_to(self._declared.root)): stat for stat in self._known.stats.values()
         }
@@ -168,10 +179,7 @@ class Planner:
         states = self._known.states
         plan.unchanged = {item_id for item_id, state in states.items() if state is State.UNCHANGED}
         plan.gone = {item_id for item_id, state in states.items() if state is State.GONE}
-        for item_id in sorted(plan.gone):
-            if copies := self._ledger.items[item_id].elsewhere:
-                plan.gone.discard(item_id)
-                plan.moved[item_id] = Moved(copies[0].path, copies)
+        self._leave_to_others(plan.gone, plan)
         dirty = {item_id for item_id, state in states.items() if state is State.DIRTY}
         touched: dict[str, list[str]] = defaultdict(list)  # uri -> stored items that list it
         for item_id in dirty | self._joined(groups, plan):
@@ -183,8 +191,25 @@ class Planner:
             former = {item_id for uri in group.entries for item_id in touched.get(uri, ())}
             claimed |= former
             self._settle(group, former, plan)
-        plan.superseded = dirty - claimed - plan.moved.keys() - self._kept(failed)
+        leftover = dirty - claimed - self._kept(failed)
+        self._leave_to_others(leftover, plan)
+        plan.superseded = leftover - plan.moved.keys()
         return plan
+
+    def _learn_identifiers(self, inspected: Sequence[Inspected], failed: Collection[Path]) -> None:
+        """What DICOM files say of a person is masked in their own paths, and where it stands as a whole word in the
+        names of other files too: of neighbours, any identifier; elsewhere, numbers long enough to be no accident.
+        """
+        nearby: dict[Path, set[str]] = defaultdict(set)
+        numbers = set()
+        for found in inspected:
+            self._mask.learn(found.path.relative_to(self._declared.root), found.identifiers)
+            folded = {one.casefold() for one in found.identifiers if len(one) >= CONTAINED_FROM}
+            nearby[found.path.parent] |= folded
+            numbers |= {one for one in folded if sum(map(str.isdigit, one)) >= LONG_NUMBER}
+        for path in (*failed, *(found.path for found in inspected if not found.identifiers)):
+            relative = path.relative_to(self._declared.root)
+            self._mask.learn_words(relative, numbers, nearby.get(path.parent, ()))
 
     def _grouped(self, inspected: Sequence[Inspected]) -> dict[str, _Group]:
         groups: dict[str, _Group] = {}
@@ -230,9 +255,8 @@ class Planner:
         if stored and stored.is_described_by(row.digest):
             plan.moved[item_id] = Moved(uri, files)
             return
-        replaces = tuple(
-            sorted(one for one in former - {item_id} - plan.moved.keys() if not self._ledger.items[one].elsewhere)
-        )
+        self._leave_to_others(former - {item_id}, plan)
+        replaces = tuple(sorted(former - {item_id} - plan.moved.keys()))
         plan.unchanged.difference_update(replaces)
         plan.work.append(
             Work(
@@ -250,6 +274,14 @@ class Planner:
                 replaces=replaces,
             )
         )
+
+    def _leave_to_others(self, item_ids: Iterable[str], plan: Plan) -> None:
+        """Items that have no file left here, but copies in another archive of this index, live on there."""
+        for item_id in sorted(set(item_ids) - plan.moved.keys()):
+            if copies := self._ledger.items[item_id].elsewhere:
+                plan.moved[item_id] = Moved(self._ledger.items[item_id].uri_elsewhere, copies)
+                plan.gone.discard(item_id)
+                plan.unchanged.discard(item_id)
 
     def _kept(self, failed: Collection[Path]) -> set[str]:
         """Stored items one of whose files fails now: kept, since nothing stored may be lost to a bad copy."""

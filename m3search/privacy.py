@@ -11,7 +11,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
@@ -19,6 +19,7 @@ KEY_BYTES = 32
 PSEUDONYM_HEX = 16  # 64 bits: a collision among 10 million patients has a chance of 3 in a million
 MASK = "~"  # begins a masked path component
 CONTAINED_FROM = 4  # characters from which an identifier is also looked for inside a path component
+OTHER_ARCHIVE = re.compile(r"@\d+/")  # begins the uris of every archive but an index's first
 
 
 class Pseudonyms:
@@ -47,7 +48,7 @@ class Pseudonyms:
         """16 hexadecimal digits; "" for ""."""
         if not identifier:
             return ""
-        return hmac.new(self._key, identifier.encode(), sha256).hexdigest()[:PSEUDONYM_HEX]
+        return hmac.new(self._key, identifier.encode("utf-8", "surrogatepass"), sha256).hexdigest()[:PSEUDONYM_HEX]
 
 
 class PathMask:
@@ -76,12 +77,23 @@ class PathMask:
             ):
                 self._masked.add(self._mask(part))
 
+    def learn_words(self, relative: Path, *known: Container[str]) -> None:
+        """Remember which components of `relative` hold a whole word that is in one of `known` (case-folded)."""
+        for part in relative.parts:
+            folded = part.casefold()
+            words = {folded, Path(folded).stem, *re.split(r"[_\s.]+", folded), *re.split(r"[\W_]+", folded)}
+            if any(word in identifiers for word in words for identifiers in known):
+                self._masked.add(self._mask(part))
+
     def uri(self, relative: Path) -> str:
         """POSIX path relative to the archive, masked where an identifier is known."""
-        if not self._masked:
-            return self.prefix + relative.as_posix()
-        parts = ((self._mask(part), part) for part in relative.parts)
-        return self.prefix + "/".join(masked if masked in self._masked else part for masked, part in parts)
+        parts = []
+        for part in relative.parts:
+            masked = self._mask(part) if self._masked else ""
+            parts.append(masked if masked in self._masked else _spelled(part))
+        uri = self.prefix + ("/".join(parts) or ".")
+        # A folder of the first archive that is called "@1" must not look like the second archive.
+        return uri if self.prefix or not OTHER_ARCHIVE.match(uri) else f"./{uri}"
 
     def resolve(self, root: Path, uri: str) -> Path:
         """The file of `uri` below `root`.
@@ -91,19 +103,24 @@ class PathMask:
         """
         path = root
         for part in PurePosixPath(uri.removeprefix(self.prefix)).parts:
-            if part.startswith(MASK):
-                name = next((entry.name for entry in path.iterdir() if self._mask(entry.name) == part), None)
-                if name is None:
+            name = part
+            if (part.startswith(MASK) or "\\" in part) and not os.path.lexists(path / part):
+                entries = (entry.name for entry in path.iterdir())
+                name = next((entry for entry in entries if part in (self._mask(entry), _spelled(entry))), "")
+                if not name:
                     raise FileNotFoundError(f"{uri} is no longer in the archive")
-                path = path / name
-            else:
-                path = path / part
+            path = path / name
         return path
 
     def _mask(self, part: str) -> str:
         if part not in self._of:
             self._of[part] = MASK + self._pseudonyms.of(part)
         return self._of[part]
+
+
+def _spelled(name: str) -> str:
+    """A file's name as text that can be stored and printed: bytes of it that are no UTF-8 become "\\xff"."""
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def scrub(text: str, identifiers: Iterable[str]) -> str:

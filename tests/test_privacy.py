@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from m3search.privacy import PathMask, Pseudonyms, scrub
+from m3search.privacy import OTHER_ARCHIVE, PathMask, Pseudonyms, scrub
 
 
 @pytest.fixture
@@ -65,6 +66,20 @@ def test_a_masked_file_is_found_again(pseudonyms: Pseudonyms, tmp_path: Path) ->
     file.parent.rmdir()
     with pytest.raises(FileNotFoundError):
         mask.resolve(tmp_path, uri)
+
+
+def test_names_that_look_like_something_else_are_found_again(pseudonyms: Pseudonyms, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(b"sc\xe4n.png"))  # no UTF-8
+    masked = Path("77654033/~tmp/a.png")
+    for mask in (PathMask(pseudonyms), PathMask(pseudonyms, prefix="@1/")):
+        mask.learn(masked, ["77654033"])
+        for name in (odd, Path("~tmp/a.png"), Path("@1/a.png"), masked):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(b"x")
+            uri = mask.uri(name)
+            uri.encode()  # can be stored
+            assert bool(OTHER_ARCHIVE.match(uri)) == bool(mask.prefix)
+            assert mask.resolve(tmp_path, uri) == tmp_path / name
 
 
 def test_scrubbing_removes_identifiers_in_any_case_and_leaves_the_rest() -> None:

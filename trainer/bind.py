@@ -47,8 +47,12 @@ class Bind(Stage):
         self.settings = config.bind
         self.steps, self.warmup = config.bind.steps, config.bind.warmup
         self.device = device_of(config.run)
-        for specialist in specialists.values():
-            add_adapters(specialist, config.bind)
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # whatever was drawn before, a resumed run starts from the same adapters
+            torch.manual_seed(config.run.seed)
+            for specialist in specialists.values():
+                add_adapters(specialist, config.bind)
         self.module = nn.ModuleDict(specialists).to(self.device)
         self.phrasebooks = {name: corpus.phrasebook(name) for name in specialists}
         share = config.data.phantom_share

@@ -48,7 +48,7 @@ TABLE = """
 ## Held-out retrieval (mean average precision, with the stored weights)
 Text→image: the names of labels that at least three held-out items carry as queries; "all" ranks the held-out items of
 all modalities, "within" those of one. Image→image: within the modality, relevant is what shares a label; the query's
-own case is left out. Chance in parentheses. `python -m benchmarks.retrieval` prints these with 95% intervals.
+own case is left out. Chance in parentheses. `m3search bench retrieval` prints these with 95% intervals.
 Nothing was trained on these items, but settings and stages were chosen while looking at them: expect a little less.
 
 | modality | items | labels | text→image, all | text→image, within | image→image |

@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from m3search.errors import Reason, UnreadableFile, UsageError
+from m3search.errors import Reason, UnreadableFile
 from m3search.indexer.archives import manifest
-from m3search.indexer.archives.manifest import Row
+from m3search.indexer.archives.manifest import BadLine, Row
+from m3search.stores.folder import is_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +49,17 @@ class Archive(Protocol):
 
 
 class FolderArchive:
-    """Every file below `root`, hidden ones left out. Links are followed, loops cut."""
+    """Every file below `root`, hidden ones and indexes left out. Links are followed, loops cut."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.rows: dict[Path, Row] = {}  # of every manifest that `scan` met
+        self._refused: dict[Path, BadLine] = {}  # files whose line of a manifest cannot be right
 
     def scan(self) -> Iterator[FileStat | UnreadableFile]:
         """As `Archive.scan`; manifests on the way fill `rows`."""
         self.rows.clear()
+        self._refused.clear()
         yield from self._walk(self.root, frozenset())
 
     def _walk(self, folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[FileStat | UnreadableFile]:
@@ -67,25 +70,45 @@ class FolderArchive:
             yield _unreachable(folder, error)
             return
         identity = (stat.st_dev, stat.st_ino)
-        if identity in above:  # a link to a folder above: its files are seen already
+        if identity in above or is_index(folder):  # a link to a folder above: its files are seen already
             return
+        if any(entry.name == manifest.NAME for entry in entries):  # first: it speaks of files here and below
+            yield from self._described(folder / manifest.NAME)
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or entry.name == manifest.NAME:
                 continue
             path = folder / entry.name
             try:
                 if entry.is_dir():
                     yield from self._walk(path, above | {identity})
-                elif entry.name == manifest.NAME:
-                    self.rows.update(manifest.read(path))
                 elif entry.is_file():  # no devices, no pipes: opening those can hang
-                    yield FileStat.of(path)
+                    yield self._file(path)
                 elif entry.is_symlink():
                     yield UnreadableFile(path, Reason.MISSING_FILE, "is a link to a file that does not exist")
             except OSError as error:
                 yield _unreachable(path, error)
-            except UsageError as error:  # somebody else's manifest.csv must not stop the run
-                yield UnreadableFile(path, Reason.CORRUPT, str(error))
+
+    def _file(self, path: Path) -> FileStat | UnreadableFile:
+        if line := self._refused.get(path):
+            return UnreadableFile(path, Reason.UNSUPPORTED, f"its {manifest.NAME}, {line}")
+        return FileStat.of(path)
+
+    def _described(self, path: Path) -> Iterator[UnreadableFile]:
+        """Take in a manifest. What is wrong with it costs the lines concerned, never the run."""
+        wrong = []
+        try:
+            for found in manifest.entries(path):
+                if not isinstance(found, BadLine):
+                    self.rows[found[0]] = found[1]
+                elif found.path:
+                    self._refused[found.path] = found
+                else:
+                    wrong.append(found)
+        except OSError as error:
+            yield _unreachable(path, error)
+        if wrong:
+            more = f" (and {len(wrong) - 1} more such lines)" if len(wrong) > 1 else ""
+            yield UnreadableFile(path, Reason.CORRUPT, f"{wrong[0]}{more}")
 
 
 class ManifestArchive:

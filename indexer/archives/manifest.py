@@ -1,7 +1,8 @@
 """`manifest.csv`: what a curator knows about files, beside the files.
 
 Columns: `path` (relative to the manifest), and any of `modality`, `patient_id`, `text`, `labels` (joined by "|"),
-`sex`, `view`. Unknown columns are ignored. A file without a row is indexed all the same.
+`sex`, `view`. Unknown columns are ignored. Beside an archive's files it describes them: a file without a row is indexed
+all the same, a row without a file is no matter. Given as the archive it lists them: what is absent is a failure.
 """
 
 from __future__ import annotations
@@ -38,39 +39,59 @@ class Row:
         return "" if self == Row() else blake3(repr(self).encode()).hexdigest(16)
 
 
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that cannot be used. `message` holds none of its words: a wrong column may hold names."""
+
+    number: int  # from 1
+    message: str
+    path: Path | None = None  # the file it is about, where it names one of this folder
+
+    def __str__(self) -> str:
+        return f"line {self.number}: {self.message}"
+
+
 def read(manifest: Path) -> Iterator[tuple[Path, Row]]:
     """(absolute path, row) in the order of the manifest.
 
     Raises:
-        UsageError: the file is not CSV, has no `path` column, or names an unknown modality.
+        UsageError: the file is not CSV, has no `path` column, or one of its lines cannot be used.
     """
-    folder = manifest.parent
+    for found in entries(manifest):
+        if isinstance(found, BadLine):
+            raise UsageError(f"{manifest}, {found}")
+        yield found
+
+
+def entries(manifest: Path) -> Iterator[tuple[Path, Row] | BadLine]:
+    """As `read`, but what cannot be used comes as a value, and the rest all the same."""
+    number = 1
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             table = csv.DictReader(file)
             if "path" not in (table.fieldnames or ()):
-                raise UsageError(f"{manifest} has no column 'path'; its first line must name the columns")
-            for number, record in enumerate(table, start=2):
+                yield BadLine(1, "it must name the columns, and there is no column 'path'")
+                return
+            for record in table:
+                number = table.line_num
                 if path := (record["path"] or "").strip():
-                    place = f"{manifest}, line {number}"
-                    yield _below(folder, path, place), _row(record, place)
+                    yield _entry(manifest.parent, path, record, number)
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UsageError(f"{manifest} cannot be read as UTF-8 CSV: {error}") from error
+        yield BadLine(
+            number, f"here or soon after it stops being CSV in UTF-8 ({type(error).__name__}); export it again"
+        )
 
 
-def _below(folder: Path, path: str, place: str) -> Path:
+def _entry(folder: Path, path: str, record: dict[str, str | None], number: int) -> tuple[Path, Row] | BadLine:
     absolute = Path(os.path.normpath(folder / path))
     if not absolute.is_relative_to(folder):
-        raise UsageError(f"{place}: {path!r} leads out of the manifest's folder; move the manifest up")
-    return absolute
-
-
-def _row(record: dict[str, str | None], place: str) -> Row:
+        return BadLine(number, "its path leads out of the manifest's folder; move the manifest up")
     value = {name: (text or "").strip() for name, text in record.items() if isinstance(text, str | None) and name}
     modality = value.get("modality", "").casefold()
     if modality and modality not in MODALITIES:
-        raise UsageError(f"{place}: there is no modality {modality!r}; choose from {', '.join(MODALITIES)}")
-    return Row(
+        known = ", ".join(MODALITIES)
+        return BadLine(number, f"its modality is none of {known}; correct it, or leave it empty", absolute)
+    return absolute, Row(
         modality=modality,
         patient_id=value.get("patient_id", ""),
         text=value.get("text", ""),

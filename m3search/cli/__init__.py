@@ -6,6 +6,7 @@ read.
 
 from __future__ import annotations
 
+import io
 import sys
 
 from m3search.errors import M3SearchError, NoIndex, UsageError
@@ -15,6 +16,9 @@ def main() -> None:
     """Entry point of `m3search`."""
     from m3search.cli.commands import app
 
+    for stream in (sys.stdout, sys.stderr):  # a name that is no UTF-8, a terminal that knows no "é"
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except M3SearchError as error:

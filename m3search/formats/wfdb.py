@@ -82,7 +82,7 @@ class Signal:
 
 
 def sniff(path: Path, head: bytes) -> bool:
-    """True for a .hea file that begins with a record line, or is empty.
+    """True for a .hea file, also a damaged one.
 
     The layout of a multi-segment record (its signals lie in file "~") is no record: its master header speaks for it.
     """
@@ -90,7 +90,7 @@ def sniff(path: Path, head: bytes) -> bool:
         return False
     lines = _split(_text_of(head))[0]
     is_layout = len(lines) > 1 and all(line.startswith("~ ") for line in lines[1:])
-    return not lines or (_RECORD_LINE.match(lines[0]) is not None and not is_layout)
+    return not is_layout
 
 
 def read_header(path: Path) -> Header:

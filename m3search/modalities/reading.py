@@ -52,6 +52,8 @@ def header_of(path: Path) -> Header:
             raise UnreadableFile(path, Reason.EMPTY, "the file is empty; copy it again from its source")
         name = formats.sniff(path)
         if name is None:
+            if (record := path.with_suffix(".hea")).is_file():
+                raise UnreadableFile(path, Reason.UNKNOWN_FORMAT, f"holds samples only; name its record: {record.name}")
             known = "DICOM, NIfTI, WFDB, whole slides, PNG, JPEG, TIFF"
             raise UnreadableFile(
                 path, Reason.UNKNOWN_FORMAT, f"its content is of no format that is read here ({known})"
@@ -131,6 +133,21 @@ def modality_of(
 def may_show_anything(header: Header) -> bool:
     """True where a word from outside (a manifest, an option, a folder's name) may say what the file shows."""
     return header.format == "raster" or (header.format == "dicom" and _dicom_kind(header) in DICOM_OF_ANY_KIND)
+
+
+def check_whole(header: Header) -> None:
+    """Refuse a DICOM file of one frame that ends before the pixels it declares; nothing is decoded.
+
+    For the slices of a series: only some of them are decoded, and a damaged one must not hide among the others. Many
+    frames, a whole slide's, are too large to read for that.
+
+    Raises:
+        UnreadableFile: TRUNCATED, or declared larger than may be.
+    """
+    if header.format == "dicom" and header.attributes["NumberOfFrames"] == 1:
+        from m3search.formats import dicom
+
+        dicom.read_dataset(header.path)
 
 
 def read_item(source: Source, spec: InputSpec) -> Item:

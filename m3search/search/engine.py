@@ -16,6 +16,7 @@ from m3search import filters, modalities
 from m3search.encoders import load_encoder
 from m3search.errors import UsageError
 from m3search.search.results import Mode, Results
+from m3search.stores.base import Neighbours
 from m3search.stores.folder import IndexFolder, locate
 from m3search.types import Hit
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from m3search.encoders.base import Encoder
     from m3search.filters import Filter
-    from m3search.stores.base import Neighbours
     from m3search.stores.reader import Reader
     from m3search.types import Float32
 
@@ -52,6 +52,7 @@ class Status:
 class _Query:
     words: str  # how results name the query
     vector: Float32  # (D,), unit length
+    item_id: str = ""  # of the stored item that the query is
 
 
 class Engine:
@@ -109,7 +110,8 @@ class Engine:
 
         Args:
             text: a finding in plain words: "pleural effusion".
-            image: an image, DICOM or ECG file, prepared as for indexing.
+            image: an image, DICOM or ECG file, prepared as for indexing. A file that the index holds is recognised by
+                its bytes and stands for its item; so does a slice for its series.
             item: the `item_id` of a stored item.
             modality: only hits of this modality or these. It does not say what `image` shows: see `encode_files`.
             where: a filter expression such as "sex = 'F' and year >= 2015"; see `m3search.filters`.
@@ -126,6 +128,8 @@ class Engine:
         where_filter = _filter(modality, where)
         query = self._query(text, image, item)
         neighbours = self.store.search(query.vector[np.newaxis], k, where_filter)[0]
+        if query.item_id:
+            neighbours = self._led_by(query, neighbours, where_filter)
         hits = self._hits(neighbours, query.vector)
         mode: Mode = "exact" if where_filter is None else "filtered-exact"
         return Results(query.words, mode, (time.perf_counter() - started) * 1000, hits, self._thumbnails)
@@ -184,16 +188,40 @@ class Engine:
                 raise UsageError("the query text is empty; say what to look for")
             return _Query(text, self.encoder.encode_text([text])[0])
         if image is not None:
-            path = Path(image)
-            if not path.is_file():
-                raise UsageError(f"there is no file {path} to query with")
-            return _Query(path.name, self.encoder.encode_files([path])[0])
+            return self._query_by_file(Path(image))
         item_id = self._resolve(str(item))
+        return _Query(item_id, self._vector(item_id), item_id)
+
+    def _query_by_file(self, path: Path) -> _Query:
+        if not path.is_file():
+            raise UsageError(
+                f"{path} is a folder: query with one of its files"
+                if path.is_dir()
+                else f"there is no file {path} to query with"
+            )
+        from m3search.search.recognise import recognise
+
+        file = recognise(path, self.index, self.store)
+        if file.item_id:
+            return _Query(file.name, self._vector(file.item_id), file.item_id)
+        return _Query(file.name, self.encoder.encode_files([path])[0])
+
+    def _vector(self, item_id: str) -> Float32:
         from m3search.encoders.base import normalise
         from m3search.stores import schema
 
-        vector = schema.matrix(self.store.rows([item_id], ["item_id", "vector"])["vector"])[0]
-        return _Query(item_id, normalise(vector))
+        return normalise(schema.matrix(self.store.rows([item_id], ["item_id", "vector"])["vector"])[0])
+
+    def _led_by(self, query: _Query, neighbours: Neighbours, where: Filter | None) -> Neighbours:
+        """The item that the query is comes first where it passes the filter, also before others with its very vector:
+        the same picture in another compression.
+        """
+        itself = filters.equals("item_id", query.item_id)
+        if not self.store.count(itself if where is None else filters.all_of([where, itself])):
+            return neighbours
+        others = [row for row, item_id in enumerate(neighbours.ids) if item_id != query.item_id][: len(neighbours) - 1]
+        ids = (query.item_id, *(neighbours.ids[row] for row in others))
+        return Neighbours(ids, np.concatenate([neighbours.scores[:1], neighbours.scores[others]]))
 
     def _resolve(self, item_id: str) -> str:
         found = self.store.matching(filters.starts_with("item_id", item_id))

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +53,11 @@ def locate(explicit: Path | str | None = None) -> Path:
     return next((folder / NAME for folder in (here, *here.parents) if (folder / NAME).is_dir()), here / NAME)
 
 
+def is_index(folder: Path) -> bool:
+    """Whether a folder holds an index, under whatever name, complete or not."""
+    return (folder / "tables" / "items.lance").is_dir()
+
+
 @dataclass(frozen=True, slots=True)
 class IndexFolder:
     """An index on disk: `manifest.json`, `tables/` (LanceDB), `segment/` (a fast copy), `lock`, `pseudonym.key`."""
@@ -66,22 +71,29 @@ class IndexFolder:
 
         Raises:
             NoIndex: there already is one here: `open` it; or one with items that lost its manifest.
+            IndexLocked: another run is making one here.
         """
+        if path.exists() and not path.is_dir():
+            raise NoIndex(f"{path} is a file; choose a folder with --index")
+        path.mkdir(parents=True, exist_ok=True)
+        with _locked(path):
+            return cls._create(path, manifest)
+
+    @classmethod
+    def _create(cls, path: Path, manifest: Manifest) -> IndexFolder:
         from m3search.stores.lance import LanceStore
 
         if (path / "manifest.json").exists():
             raise NoIndex(f"{path} already is an index")
         tables = path / "tables"
-        if (tables / "items.lance").exists():  # left by a killed `create`, unless there is something in it
+        if is_index(path):  # left by a killed `create`, unless there is something in it
             if LanceStore.open(tables).count():
                 raise NoIndex(f"{path} holds an index without manifest.json; restore that, or choose another folder")
             shutil.rmtree(tables)
-        path.mkdir(parents=True, exist_ok=True)
         path.chmod(0o700)  # embeddings are treated as patient data
         LanceStore.create(tables, manifest.dim)
-        folder = cls(
-            path, replace(manifest, created=manifest.created or datetime.now(UTC).isoformat(timespec="seconds"))
-        )
+        created = manifest.created or datetime.now(UTC).isoformat(timespec="seconds")
+        folder = cls(path, replace(manifest, created=created))
         folder._write_manifest()
         return folder
 
@@ -149,47 +161,53 @@ class IndexFolder:
         )
 
     def add_archive(self, root: Path) -> IndexFolder:
-        """Remember one more archive root. Returns the folder with its new manifest."""
+        """Remember one more archive root. Returns the folder with its new manifest.
+
+        For the holder of the lock: what another run remembered since this manifest was read is kept.
+        """
+        now = IndexFolder.open(self.path).manifest
         name = str(root.resolve())
-        if name in self.manifest.archives:
-            return self
-        folder = replace(self, manifest=replace(self.manifest, archives=(*self.manifest.archives, name)))
+        if name in now.archives:
+            return replace(self, manifest=now)
+        folder = replace(self, manifest=replace(now, archives=(*now.archives, name)))
         folder._write_manifest()
         return folder
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Be the only writer while the context lasts. Released by the system when the process dies, however it dies.
-
-        A POSIX record lock, not flock: flock is inherited by forked workers, so a worker that outlives a killed run
-        would go on holding the index.
 
         Raises:
             IndexLocked: another run holds it; names its process id.
         """
-        path = (self.path / "lock").resolve()
-        if path in _locked_here:  # must not open the file: closing it again would release the lock that is held
-            raise IndexLocked(f"index {self.path} is being written by this very process ({os.getpid()})")
-        with path.open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
-                raise IndexLocked(
-                    f"index {self.path} is being written by process {holder}; wait for it to end"
-                ) from None
-            _locked_here.add(path)
-            try:
-                file.truncate(0)
-                file.write(str(os.getpid()))
-                file.flush()
-                yield
-            finally:
-                _locked_here.discard(path)
+        return _locked(self.path)
 
     def _write_manifest(self) -> None:
         write_atomically(self.path / "manifest.json", json.dumps(asdict(self.manifest), indent=2) + "\n")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """A POSIX record lock, not flock: flock is inherited by forked workers, so a worker that outlives a killed run
+    would go on holding the index.
+    """
+    path = (folder / "lock").resolve()
+    if path in _locked_here:  # must not open the file: closing it again would release the lock that is held
+        raise IndexLocked(f"index {folder} is being written by this very process ({os.getpid()})")
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise IndexLocked(f"index {folder} is being written by process {holder}; wait for it to end") from None
+        _locked_here.add(path)
+        try:
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+        finally:
+            _locked_here.discard(path)
 
 
 def write_atomically(path: Path, content: str) -> None:

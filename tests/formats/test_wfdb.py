@@ -191,11 +191,12 @@ def test_broken_headers(tmp_path: Path, text: str, reason: Reason) -> None:
     assert reason_of(path).reason is reason
 
 
-def test_sniff_wants_suffix_and_shape(tmp_path: Path) -> None:
+def test_a_header_is_claimed_by_its_suffix_so_that_a_damaged_one_is_named(tmp_path: Path) -> None:
     assert sniff(write(tmp_path)) == "wfdb"
     other = tmp_path / "notes.hea"
     other.write_text("Dear colleague,\nplease find enclosed\n")
-    assert sniff(other) is None
+    assert sniff(other) == "wfdb"
+    assert reason_of(other).reason is Reason.CORRUPT
     assert not wfdb.sniff(tmp_path / "rec.txt", b"rec 3 250 2000\n")
 
 

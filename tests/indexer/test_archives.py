@@ -9,6 +9,7 @@ import pytest
 from m3search.errors import Reason, UnreadableFile, UsageError
 from m3search.indexer.archives import open_archive
 from m3search.indexer.archives.folder import FileStat
+from m3search.stores.folder import IndexFolder, Manifest
 
 
 def scanned(location: Path) -> tuple[list[str], list[UnreadableFile]]:
@@ -73,6 +74,44 @@ def test_a_foreign_manifest_is_a_failure_and_the_scan_goes_on(tmp_path: Path) ->
     assert "no column 'path'" in errors[0].message
 
 
+def test_a_line_that_cannot_be_right_costs_its_own_file_and_no_other(tmp_path: Path) -> None:
+    folder = tmp_path / "Doe_Jane"
+    folder.mkdir()
+    for name in ("1.png", "2.png", "3.png", "a.png"):
+        (folder / name).write_bytes(b"x")
+    (folder / "manifest.csv").write_text(
+        "path,modality,text\n1.png,xray,One.\n2.png,Jane Doe,Two.\n"
+        "../4.png,ct,Out.\n../5.png,ct,Out.\n3.png,ct,Three.\n"
+    )
+    files, errors = scanned(tmp_path)
+    assert files == ["Doe_Jane/1.png", "Doe_Jane/3.png", "Doe_Jane/a.png"]
+    assert [(error.path.name, error.reason) for error in errors] == [
+        ("manifest.csv", Reason.CORRUPT),
+        ("2.png", Reason.UNSUPPORTED),
+    ]
+    assert "line 4: its path leads out" in errors[0].message
+    assert "1 more" in errors[0].message
+    assert "line 3: its modality is none of" in errors[1].message
+    assert not any("Doe" in error.message for error in errors)
+    archive = open_archive(tmp_path)
+    list(archive.scan())
+    assert [row.text for row in archive.rows.values()] == ["One.", "Three."]
+
+
+def test_a_manifest_that_stops_being_text_is_believed_up_to_there(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"x")
+    (tmp_path / "manifest.csv").write_bytes(b"path,text\n1.png,One.\n2.png," + "Größe".encode("latin-1") + b"\n")
+    files, errors = scanned(tmp_path)
+    assert files == ["1.png"]
+    assert "UTF-8" in errors[0].message
+
+
+def test_an_index_inside_an_archive_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"x")
+    IndexFolder.create(tmp_path / "my index", Manifest(encoder="fake", fingerprint="0", dim=8))
+    assert scanned(tmp_path) == (["a.png"], [])
+
+
 def test_a_manifest_as_archive_lists_only_its_files(tmp_path: Path) -> None:
     for name in ("1.png", "2.png"):
         (tmp_path / name).write_bytes(b"x")
@@ -86,7 +125,7 @@ def test_a_manifest_as_archive_lists_only_its_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("path,modality\n1.png,mri\n", "line 2: there is no modality 'mri'"),
+        ("path,modality\n1.png,mri\n", "line 2: its modality is none of xray"),
         ("path\n../1.png\n", "leads out of the manifest's folder"),
         ("path\n/etc/hostname\n", "leads out of the manifest's folder"),
     ],

@@ -103,6 +103,23 @@ def test_bad_files_are_named_with_their_reason_and_the_rest_is_indexed(
     assert (report.indexed, report.failed) == (len(phantoms[1]), 7)
 
 
+def test_a_damaged_slice_is_named_and_its_series_indexed_without_it(copy: Path, tmp_path: Path) -> None:
+    slices = sorted(next(folder for folder in sorted(copy.glob("ct/*")) if folder.is_dir()).iterdir())
+    archive = tmp_path / "series"
+    (archive / "bad").mkdir(parents=True)
+    for path in slices:
+        shutil.copy(path, archive)
+    whole = slices[1].read_bytes()
+    (archive / "bad" / "copy.dcm").write_bytes(whole[: len(whole) * 2 // 3])
+    for _ in range(2):
+        report = run(archive, tmp_path / "i")
+        assert (report.by_modality, report.failed) == ({"ct": 1}, 1)
+        failures = Engine.open(tmp_path / "i").failures()
+        assert [(row["uri"], row["reason"]) for row in failures] == [("bad/copy.dcm", "truncated")]
+    row = Engine.open(tmp_path / "i").show(rows(tmp_path / "i")[0]["item_id"])
+    assert f'"slices": {len(slices)}' in row["provenance"]
+
+
 def test_a_mended_file_leaves_the_failures_and_attempts_are_counted(copy: Path, tmp_path: Path) -> None:
     dicom = next(path for path in copy.glob("xray/*.dcm"))
     whole = dicom.read_bytes()
@@ -143,6 +160,46 @@ def test_changes_are_followed(copy: Path, tmp_path: Path) -> None:
     assert len(rows(tmp_path / "i")) == 14
 
 
+def test_what_cannot_be_looked_at_is_not_taken_for_gone(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(copy, tmp_path / "i")
+    before = rows(tmp_path / "i")
+    listing = os.scandir
+    for locked in (copy / "xray", copy):
+
+        def refuse(path: Any, locked: Path = locked) -> Any:  # root may list everything, so the refusal is played
+            if Path(path) == locked:
+                raise PermissionError(13, "Permission denied")
+            return listing(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        report = run(copy, tmp_path / "i", prune=True)
+        assert (report.indexed, report.gone, report.removed, report.failed) == (0, 0, 0, 1)
+        assert rows(tmp_path / "i") == before
+
+
+def test_files_of_any_name_are_indexed_once_and_followed(copy: Path, phantoms: Phantoms, tmp_path: Path) -> None:
+    archive = tmp_path / "odd"
+    series = next(folder for folder in sorted(copy.glob("ct/*")) if folder.is_dir())
+    slices = sorted(series.iterdir())
+    pictures = sorted(copy.glob("*/*.png"))
+    (archive / "~tmp").mkdir(parents=True)
+    (archive / "@1").mkdir()
+    for path in slices[1:]:
+        shutil.copy(path, archive / "~tmp")
+    shutil.copy(pictures[0], archive / "@1")
+    shutil.copy(pictures[1], archive / os.fsdecode(b"fundus sc\xe4n [1]'\n.PNG"))
+    assert run(archive, tmp_path / "i").indexed == 3
+    assert run(archive, tmp_path / "i").unchanged == 3
+    shutil.copy(slices[0], archive / "~tmp")  # a slice that came late
+    report = run(archive, tmp_path / "i", prune=True)
+    assert (report.indexed, report.unchanged, report.gone, report.removed) == (1, 2, 0, 0)
+    assert sorted(row["uri"] for row in rows(tmp_path / "i")) == [
+        f"./@1/{pictures[0].name}", "fundus sc\\xe4n [1]'\n.PNG", "~tmp",
+    ]  # fmt: skip
+
+
 def test_two_archives_share_an_index_without_claiming_each_others_items(copy: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     write_archive(other, patients=1, seed=99, modalities=["ecg", "retina"])
@@ -156,6 +213,29 @@ def test_two_archives_share_an_index_without_claiming_each_others_items(copy: Pa
     shutil.rmtree(other / "xray")
     assert run(other, tmp_path / "i", prune=True).removed == 0  # the first archive still has them
     assert len(rows(tmp_path / "i")) == 17
+
+
+def test_a_copy_that_changes_in_one_archive_leaves_the_others_item_alone(copy: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(copy, tmp_path / "other"))
+    run(other, tmp_path / "i")
+    before = {row["item_id"]: row["uri"] for row in rows(tmp_path / "i")}
+    assert run(copy, tmp_path / "i").indexed == 0
+    assert {row["item_id"]: row["uri"] for row in rows(tmp_path / "i")} == before
+    series = next(folder for folder in sorted(other.glob("ct/*")) if folder.is_dir())
+    changed = [next(other.glob("xray/*.dcm")), next(other.glob("ecg/*.dat")), sorted(series.iterdir())[1]]
+    for path in changed:
+        path.write_bytes(path.read_bytes()[:-2] + b"\x07\x00")
+    next(other.glob("ecg/*.dcm")).unlink()
+    assert run(other, tmp_path / "i").indexed == 3
+    for archive in (other, copy, other):
+        report = run(archive, tmp_path / "i", prune=True)
+        assert (report.indexed, report.gone, report.removed) == (0, 0, 0)
+    after = {row["item_id"]: row["uri"] for row in rows(tmp_path / "i")}
+    assert before.keys() < after.keys()
+    assert len(after) == len(before) + 3
+    for item_id, uri in before.items():  # those whose copy in the first archive changed are named after the second's
+        assert after[item_id] in {uri, f"@1/{uri}"}
+    assert sum(uri.startswith("@1/") for uri in after.values()) == 4
 
 
 def test_undescribed_rasters_take_the_option_then_the_folder_then_the_encoders_word(
@@ -186,7 +266,8 @@ def test_another_encoder_is_refused(indexed: Path, phantoms: Phantoms, tmp_path:
 
 def test_a_second_run_at_once_is_refused(phantoms: Phantoms, indexed: Path) -> None:
     with IndexFolder.open(indexed).lock(), pytest.raises(IndexLocked, match="being written by"):
-        run(phantoms[0], indexed)
+        run(phantoms[0].parent, indexed)
+    assert IndexFolder.open(indexed).manifest.archives == (str(phantoms[0]),)
 
 
 RUN = """
@@ -232,7 +313,11 @@ def test_no_planted_identifier_is_in_anything_written_or_shown(
     written = write_archive(archive, patients=2, seed=3, phi=phi)
     broken = next(file for file in archive.rglob("*.dcm"))
     (broken.parent / "broken.dcm").write_bytes(broken.read_bytes()[:-50])
-    # What is not DICOM cannot say which of its path's words name a person: those files are described by a manifest.
+    (broken.parent / f"{phi.family_name}-2.dcm").write_bytes(broken.read_bytes()[:150])  # its header is lost
+    picture = next(file for file in archive.rglob("*.png"))
+    (archive / "export").mkdir()
+    shutil.copy(picture, archive / "export" / f"{phi.of(0).patient_id} fundus.png")
+    # Names in the paths of what is not DICOM, and numbers that no DICOM file states, cannot be told from other words.
     dicom = [phantom for phantom in written if phantom.format == "dicom"]
     assert dicom
     run(archive, path)
@@ -241,9 +326,12 @@ def test_no_planted_identifier_is_in_anything_written_or_shown(
     engine = Engine.open(path)
     shown = [repr(engine.failures()), repr(engine.status())]
     for row in rows(path):
-        if row["format"] == "dicom":
+        if row["format"] == "dicom" or any(file["path"].startswith("export/") for file in row["files"]):
             shown += [repr(row), repr(engine.show(row["item_id"]))]
     shown.append(engine.search("chest x-ray", k=50, where="format = 'dicom'").to_json())
+    named = next(path for path in archive.rglob(f"{phi.accession_number}*.dcm"))
+    hits = engine.search(image=named, k=1)
+    shown += [hits.to_json(), hits.save_html(tmp_path / "sheet.html").read_text()]
     out, err = capfd.readouterr()
     text = "\n".join([*shown, out, err]).casefold()
     for value in phi.values():

@@ -109,6 +109,21 @@ def test_archives_are_remembered_once(folder, tmp_path):
     assert IndexFolder.open(folder.path) == once
 
 
+def test_what_another_run_remembered_is_kept(folder, tmp_path):
+    stale = IndexFolder.open(folder.path)
+    folder.add_archive(tmp_path / "a")
+    assert stale.add_archive(tmp_path / "b").manifest.archives == (str(tmp_path / "a"), str(tmp_path / "b"))
+
+
+def test_an_index_is_not_made_where_a_file_is_or_while_another_run_makes_it(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NoIndex, match="is a file"):
+        IndexFolder.create(tmp_path / "file", MANIFEST)
+    (folder.path / "manifest.json").unlink()
+    with folder.lock(), pytest.raises(IndexLocked):
+        IndexFolder.create(folder.path, MANIFEST)
+
+
 def test_a_failed_write_leaves_the_old_manifest(tmp_path):
     path = tmp_path / "manifest.json"
     write_atomically(path, "old")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 CONFIG = """
@@ -38,6 +39,7 @@ input = { kind = "image", size = 32, max_parts = 1 }
 steps = 3
 batch = 3
 centres = 8
+pool = 20
 warmup = 1
 lr = 1e-2
 heads = true
@@ -76,6 +78,12 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 writer.writerow([f"{i}.png", modality, f"{modality}{i}", f"It shows {label}.", label])
     (folder / "toy.toml").write_text(CONFIG)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Toy networks are small, and threads of several test processes only wait for each other."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
