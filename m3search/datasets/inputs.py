@@ -72,7 +72,7 @@ def load_inputs(
     key = hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
     array, index = cache / f"{rows[0].modality}-{key}.npy", cache / f"{rows[0].modality}-{key}.json"
     if not index.exists():
-        cache.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)  # decoded images show patients
         _decode_all(rows, spec, array, index, workers, say)
     counts = json.loads(index.read_text())
     kept = tuple(row for row, count in zip(rows, counts, strict=True) if count)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,7 @@ class Comparison:
             if table.honest:
                 yield "honest", 22, _cells(own.get(table.honest, {}))
         for label, ratios in self.ratios.items():
-            cells = {part: f"{one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]" for part, one in ratios[table.key].items()}
-            if cells:
+            if cells := {part: _ratio_text(found) for part, found in ratios.get(table.key, {}).items()}:
                 yield f"relative to {label}", 22, cells
         for name, tables in (self.recorded or {}).items():
             if table.key in tables:
@@ -202,8 +202,14 @@ def _plain(table: Table) -> dict[str, Any]:
     return found | {"figures": {part: asdict(figure) for part, figure in table.figures.items()}}
 
 
-def _bounds(found: Interval) -> dict[str, float]:
-    return {"ratio": found.mean, "low": found.low, "high": found.high}
+def _bounds(found: Interval) -> dict[str, float | None]:
+    values = {"ratio": found.mean, "low": found.low, "high": found.high}
+    return {name: None if isnan(value) else value for name, value in values.items()}
+
+
+def _ratio_text(found: Interval) -> str:
+    bounds = "" if isnan(found.low) else f"[{found.low:.3f}, {found.high:.3f}]"
+    return f"{found.mean:7.3f} {bounds:14}"
 
 
 def _cells(figures: Mapping[str, Figure]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -36,8 +37,8 @@ class Table:
 
 def table(key: str, title: str, measure: str, parts: Mapping[str, Part], mean: bool = False) -> Table:
     """A table of these parts, and of their mean where it is asked for and there are several."""
-    figures = {name: figure_of([part]) for name, part in parts.items()}
-    if mean and len(parts) > 1:
+    figures = {name: found for name, part in parts.items() if not isnan((found := figure_of([part])).value)}
+    if mean and len(figures) > 1:
         figures[MEAN] = figure_of(list(parts.values()))
     return Table(key, title, measure, figures, parts)
 
@@ -59,7 +60,7 @@ def retrieval_table(
 
 def ratio(ours: Table, theirs: Table) -> dict[str, Interval]:
     """What one encoder reaches relative to another, for each part in which both were asked the same; bounds by
-    bootstrap of patients, the same draw for both."""
+    bootstrap of patients, the same draw for both, and NaN where all is of one patient."""
     shared = [name for name, part in ours.parts.items() if name in theirs.parts and _alike(part, theirs.parts[name])]
     ratios = {name: _ratio([ours.parts[name]], [theirs.parts[name]]) for name in shared}
     if MEAN in ours.figures and len(shared) == len(ours.parts):
@@ -76,7 +77,9 @@ def _ratio(ours: Sequence[Part], theirs: Sequence[Part]) -> Interval:
         above, below = mean_of(ours, weights), mean_of(theirs, weights)
         return np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
 
-    return interval_of(statistic, [group for part in ours for group in part.groups])
+    groups = [group for part in ours for group in part.groups]
+    found = interval_of(statistic, groups)
+    return found if len(set(groups)) > 1 else Interval(found.mean, float("nan"), float("nan"))
 
 
 def remembering(encode_text: EncodeText) -> EncodeText:

@@ -54,6 +54,13 @@ def test_an_encoder_relative_to_itself_is_one_and_to_a_worse_one_more() -> None:
     assert inverse["ct"].mean == pytest.approx(1 / better["ct"].mean)
 
 
+def test_one_patient_alone_bounds_nothing() -> None:
+    alone = Part.of([replace(one, cluster="p") for one in scored("ct", 0.2, 0.4)])
+    made = Table("k", "t", "AP", {"ct": figure_of([alone])}, {"ct": alone})
+    assert made.figures["ct"].low is None
+    assert np.isnan(ratio(made, made)["ct"].low)
+
+
 def test_paired_intervals_are_narrower_than_unpaired_ones() -> None:
     """Both encoders meet the same patients in each draw: what is hard for both does not widen the ratio."""
     one, other = table(noisy(1, 0.5)), table(noisy(1, 0.55))
