@@ -4,10 +4,10 @@ M3SearchError
 ├── UnreadableFile      one file or series cannot become an item; the run goes on
 ├── UsageError          the request itself is wrong (exit code 2)
 │   └── FilterError     a filter expression or column is wrong
-├── NoIndex         there is no usable index (exit code 3)
+├── NoIndex             there is no usable index (exit code 3)
 │   ├── IndexNotFound
-│   ├── EncoderMismatch
-│   └── IndexLocked
+│   └── EncoderMismatch
+├── IndexLocked         another run is writing the index
 ├── BundleError         a model bundle is missing, broken or of the wrong kind
 ├── CheckpointError     a pretrained model of elsewhere is missing, incomplete or of a kind that is not known here
 ├── MissingExtra        an optional package is not installed
@@ -79,7 +79,7 @@ class EncoderMismatch(NoIndex):
     """The index was built with another encoder: its vectors and this encoder's cannot be compared."""
 
 
-class IndexLocked(NoIndex):
+class IndexLocked(M3SearchError):
     """Another run is writing this index."""
 
 

@@ -211,6 +211,16 @@ def test_no_index_and_another_encoders_index_exit_with_3(m3search, indexed: Path
     assert "was built with" in err
 
 
+def test_an_index_that_is_being_written_exits_with_1(m3search, phantoms: Phantoms, indexed: Path) -> None:
+    from m3search.stores.folder import IndexFolder
+
+    with IndexFolder.open(indexed).lock():
+        code, _, err = m3search("index", phantoms[0], "--index", indexed)
+        assert m3search("status", "--index", indexed)[0] == 0  # reading goes on
+    assert code == 1
+    assert "being written by" in err
+
+
 def test_a_broken_model_name_exits_with_1(m3search, phantoms: Phantoms, tmp_path: Path) -> None:
     code, _, err = m3search("index", phantoms[0], "--index", tmp_path / "i", "--model", "no-such-bundle")
     assert code == 1
