@@ -89,7 +89,7 @@ class Bind(Stage):
             items = parallel.embed(specialist.tower, inputs.to(self.device), run.chunk).float()
             texts = specialist.text.embed(self.frozen, [*sentences.words, *book.labels, *drawn])
         own, names, centres = texts.parts(len(sentences.words), len(book.labels), len(drawn))
-        batch = objective.Batch(rows, items, sentences, own, names, book.labels)
+        batch = objective.Batch(rows, items, sentences, own, names, book.labels, self.corpus.opinions)
         return centres, objective.terms(batch, self.config.loss, specialist.scale, specialist.label_bias)
 
     def validate(self, average: nn.Module) -> str:

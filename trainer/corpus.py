@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from m3search.errors import TrainingError
 from m3search.modalities.ecg_layout import layout_of
 from m3search.trainer.augment import IMAGE_AUGMENTATIONS, augment_images, augment_signals
 from m3search.trainer.config import ModalityConfig, TrainConfig
+from m3search.trainer.teacher import Opinions, opinions
 from m3search.trainer.texts import Phrasebook
 
 MARGIN = 32  # pixels by which cached training images are larger than the input: room to turn and shift
@@ -32,6 +33,7 @@ class Corpus:
 
     training: Mapping[str, Inputs]
     validation: Mapping[str, Inputs]
+    opinions: Opinions = field(default_factory=dict)  # of training items
 
     def phrasebook(self, *modalities: str) -> Phrasebook:
         """Of the training side of these modalities; of all where none is named."""
@@ -59,7 +61,11 @@ def load_corpus(config: TrainConfig, say: Say) -> Corpus:
                 raise TrainingError(f"no {name} item on the {side} side; check data.manifests")
             sides[side][name] = load_inputs(own, spec, cache, say=say)
         say(f"{name:10s} {len(sides['training'][name]):5d} to learn from, {len(sides['validation'][name]):4d} held out")
-    return Corpus(sides["training"], sides["validation"])
+    told: dict[Row, Mapping[str, float]] = {}
+    for name, modality in config.modalities.items():
+        if modality.teacher:
+            told |= opinions(sides["training"][name], modality.input, modality.teacher, config.run.seed)
+    return Corpus(sides["training"], sides["validation"], told)
 
 
 def check_rows(training: Sequence[Row], held_out: Sequence[Row]) -> None:

@@ -77,7 +77,14 @@ def sigmoid_pairs(items: Tensor, texts: Tensor, weights: Tensor, scale: Tensor |
     return F.binary_cross_entropy_with_logits(logits, weights, reduction="none").sum(1).mean()
 
 
-def label_scores(items: Tensor, names: Tensor, truth: Tensor, scale: Tensor | float, bias: Tensor) -> Tensor:
+def label_scores(
+    items: Tensor,
+    names: Tensor,
+    truth: Tensor,
+    scale: Tensor | float,
+    bias: Tensor,
+    believed: Tensor | None = None,
+) -> Tensor:
     """Binary cross-entropy of every item against every label name, positives and negatives weighing the same per label.
 
     Args:
@@ -86,9 +93,10 @@ def label_scores(items: Tensor, names: Tensor, truth: Tensor, scale: Tensor | fl
         truth: (N, L) in {0, 1}; an item of another modality is a negative.
         scale: inverse temperature.
         bias: (L,) learned; ranking items for a label does not depend on it.
+        believed: (N, L) in [0, 1], the targets, where these are softer than the truth, which then only weighs.
     """
     logits = scale * F.normalize(items, dim=1) @ F.normalize(names, dim=1).T + bias
-    losses = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    losses = F.binary_cross_entropy_with_logits(logits, truth if believed is None else believed, reduction="none")
     positives = (losses * truth).sum(0) / truth.sum(0).clamp(min=1.0)
     negatives = (losses * (1 - truth)).sum(0) / (1 - truth).sum(0).clamp(min=1.0)
     return (positives + negatives).mean()

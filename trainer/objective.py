@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from m3search.trainer import losses
+from m3search.trainer.teacher import Opinions, soften
 from m3search.trainer.texts import Phrasebook, Text, overlap, truths
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Batch:
     texts: Tensor  # (M, D), of `sentences`
     names: Tensor  # (L, D), of the labels' names
     labels: Sequence[str]  # (L,)
+    opinions: Opinions = field(default_factory=dict)
 
 
 def terms(
@@ -99,7 +101,8 @@ def terms(
     device = batch.items.device
     truth = torch.from_numpy(truths(batch.rows, batch.sentences.texts)).to(device)
     carried = [Text(name, frozenset([name])) for name in batch.labels]
-    carries = torch.from_numpy(truths(batch.rows, carried)).to(device)
+    carries = truths(batch.rows, carried)
+    believed = torch.from_numpy(soften(carries, batch.rows, batch.labels, batch.opinions)).to(device)
     similar = torch.from_numpy(overlap(batch.rows)).to(device)
     more_texts, more_items = queue.beside(batch.rows, batch.sentences) if queue else (None, None)
 
@@ -122,7 +125,10 @@ def terms(
     found = {"contrastive": config.contrastive * losses.nested(dims, contrastive)}
     if config.labels:
         found["labels"] = config.labels * losses.nested(
-            dims, lambda dim: losses.label_scores(batch.items[:, :dim], batch.names[:, :dim], carries, scale, bias)
+            dims,
+            lambda dim: losses.label_scores(
+                batch.items[:, :dim], batch.names[:, :dim], torch.from_numpy(carries).to(device), scale, bias, believed
+            ),
         )
     if config.within:
         found["within"] = config.within * losses.nested(

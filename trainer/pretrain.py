@@ -46,7 +46,7 @@ class Pretrain(Stage):
             items = parallel.embed(specialist.tower, inputs.to(self.device), run.chunk).float()
             texts = specialist.text.embed(self.frozen, [*sentences.words, *self.phrasebook.labels])
         own, names = texts.parts(len(sentences.words), len(self.phrasebook.labels))
-        batch = objective.Batch(rows, items, sentences, own, names, self.phrasebook.labels)
+        batch = objective.Batch(rows, items, sentences, own, names, self.phrasebook.labels, self.corpus.opinions)
         found = objective.terms(batch, self.config.loss, specialist.scale, specialist.label_bias, queue=self.queue)
         return found | {"keep": self.config.loss.keep_text * losses.keep_close(texts.sentences.float(), texts.before)}
 

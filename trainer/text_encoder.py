@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from m3search.trainer.openclip import OpenClip
     from m3search.types import Float32
 
-CHUNK = 32  # texts that go through the layers together
+CHUNK = 32  # texts that go through the learning layers together
+ROWS, ROUND = 4, 4  # of a batch for the frozen layers: so many texts, and lengths that are multiples of so many tokens
 
 
 class FrozenText:
@@ -52,23 +54,37 @@ class FrozenText:
         encoded = self.tokenizer.encode_batch(list(texts))
         return torch.tensor([e.ids for e in encoded]), torch.tensor([e.attention_mask for e in encoded])
 
+    def _learn(self, texts: Sequence[str]) -> None:
+        """Batches of a few shapes only: a text's last digits must not depend on the others, of which a resumed run
+        asks in other company."""
+        by_length: dict[int, list[tuple[str, list[int]]]] = defaultdict(list)
+        for text, encoded in zip(texts, self.tokenizer.encode_batch(list(texts)), strict=True):
+            ids = encoded.ids[: sum(encoded.attention_mask)]
+            by_length[-(-len(ids) // ROUND) * ROUND].append((text, ids))
+        for length, group in by_length.items():
+            for start in range(0, len(group), ROWS):
+                self._learn_batch(group[start : start + ROWS], length)
+
     @torch.no_grad()
-    def _learn(self, text: str) -> None:
-        """One at a time: beside others, padding would change the last digits, and a resumed run asks in other order."""
-        ids, mask = self.tokens([text])
-        bias = torch.zeros(1, 1, 1, ids.shape[1])
+    def _learn_batch(self, group: Sequence[tuple[str, list[int]]], length: int) -> None:
+        ids, mask = torch.zeros(2, ROWS, length, dtype=torch.int64)
+        mask[:, 0] = 1  # rows that stay empty
+        for row, (_, own) in enumerate(group):
+            ids[row, : len(own)] = torch.tensor(own)
+            mask[row, : len(own)] = 1
+        bias = (1.0 - mask[:, None, None, :].float()) * -1e4
         lower = x = self.tower.embed(ids)
         for depth, layer in enumerate(self.tower.layers, start=1):
             x = layer(x, bias)
             if depth == self.lower:
                 lower = x
-        self._known[text] = lower[0].half(), TextTower.pool(x, mask)[0]
+        sentences = TextTower.pool(x, mask)
+        for row, (text, own) in enumerate(group):
+            self._known[text] = lower[row, : len(own)].half(), sentences[row]
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
         """States float32 (B, L, W), mask int64 (B, L), sentences of the warm start (B, W)."""
-        for text in texts:
-            if text not in self._known:
-                self._learn(text)
+        self._learn([text for text in dict.fromkeys(texts) if text not in self._known])
         known = [self._known[text] for text in texts]
         states = pad_sequence([states.float() for states, _ in known], batch_first=True)
         mask = pad_sequence([torch.ones(len(states), dtype=torch.int64) for states, _ in known], batch_first=True)

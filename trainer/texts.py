@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from m3search.trainer.absence import facts
+from m3search.trainer.details import NO_DETAILS, Details, agreement, details_in
 from m3search.vocabulary import (
     BARE_PAIRS,
     FINDINGS,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 # How often each kind of text is drawn for an item: the source's own text, the sentence of its labels, one label's name
 # (or everyday words for it), such words inside a phrase, the mere name of the examination, and what is not there.
 KINDS = ("text", "caption", "label", "phrase", "examination", "negation")
-ODDS = (0.19, 0.1, 0.31, 0.22, 0.08, 0.1)
+ODDS = (0.22, 0.12, 0.29, 0.21, 0.06, 0.1)
 OWN_NAME, OTHER_WORD = 0.5, 0.3  # a label by its own name, by another word of its own; else by a word of its groups
 
 EXAMINATION_WEIGHT = 0.3  # "chest X-ray" is true of every chest X-ray, but says less of it than its findings
@@ -56,6 +57,7 @@ class Text:
     either: bool = False  # True: any of the labels makes it true; False: the more of them, the truer
     denied: frozenset[str] = frozenset()  # any of these labels makes it false
     region: str = ""  # part of the body ("head" of "brain CT"); "" claims none
+    details: Details = NO_DETAILS  # of the patient and the picture
     opposite: Text | None = field(default=None, compare=False)  # says the contrary in like words, where one can
 
 
@@ -63,17 +65,19 @@ def truth(row: Row, text: Text) -> float:
     """How far the text is true of the item, in [0, 1].
 
     A denied label that is there makes it 0. A text that only denies is true (DENIAL_WEIGHT) where the absence is known
-    and else not known to be true (0); one that also claims keeps UNKNOWN_ABSENCE of its truth there.
+    and else not known to be true (0); one that also claims keeps UNKNOWN_ABSENCE of its truth there. Wrong details
+    ("PA" of an AP film) take a part of it.
     """
     known = facts(row)
     if text.modality not in ("", row.modality) or text.region not in ("", known.region):
         return 0.0
     if text.denied & known.labels:
         return 0.0
+    fits = float(agreement([details_of(row)], [text.details])[0, 0])
     if not text.labels:
-        return EXAMINATION_WEIGHT if not text.denied else DENIAL_WEIGHT * known.lacks(text.denied)
+        return fits * (EXAMINATION_WEIGHT if not text.denied else DENIAL_WEIGHT * known.lacks(text.denied))
     shared = len(text.labels & known.labels)
-    claimed = float(shared > 0) if text.either else shared / len(text.labels)
+    claimed = fits * (float(shared > 0) if text.either else shared / len(text.labels))
     return claimed if not text.denied or known.lacks(text.denied) else claimed * UNKNOWN_ABSENCE
 
 
@@ -99,6 +103,7 @@ def truths(rows: Sequence[Row], texts: Sequence[Text]) -> Float32:
     out = np.where(counts > 0, claimed, alone) * ~denied_are_there
     out *= _agree([row.modality for row in rows], [text.modality for text in texts])
     out *= _agree([fact.region for fact in known], [text.region for text in texts])
+    out *= agreement([details_of(row) for row in rows], [text.details for text in texts])
     truths: Float32 = out.astype(np.float32)
     return truths
 
@@ -144,9 +149,15 @@ def deniable(labels: frozenset[str]) -> bool:
 
 
 def own_text(row: Row, words: str) -> Text:
-    """The item's own text or caption: claims all its labels, and denies what it says is not there."""
+    """The item's own text or caption: claims all its labels and details, and denies what it says is not there."""
     labels = frozenset(row.labels)
-    return Text(words, labels, row.modality, denied=denials_in(words) - labels, region=facts(row).region)
+    denied = denials_in(words) - labels
+    return Text(words, labels, row.modality, denied=denied, region=facts(row).region, details=details_in(words))
+
+
+def details_of(row: Row) -> Details:
+    """Of the item, as its caption tells them."""
+    return details_in(row.caption)
 
 
 class Phrasebook:

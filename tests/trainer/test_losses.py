@@ -86,6 +86,20 @@ def test_label_scores_equal_the_slow_version() -> None:
     assert loss.item() == pytest.approx(sum(per_label) / 3, abs=1e-5)
 
 
+def test_softer_targets_take_the_place_of_the_truth_but_not_of_its_weights() -> None:
+    items, names = torch.eye(2), torch.tensor([[1.0, 0.0]])
+    truth, believed = torch.tensor([[1.0], [0.0]]), torch.tensor([[0.7], [0.1]])
+    loss = losses.label_scores(items, names, truth, 2.0, torch.zeros(1), believed)
+
+    def entropy(logit: float, target: float) -> float:
+        p = 1 / (1 + math.exp(-logit))
+        return -target * math.log(p) - (1 - target) * math.log(1 - p)
+
+    assert loss.item() == pytest.approx(entropy(2.0, 0.7) + entropy(0.0, 0.1), abs=1e-6)
+    same = losses.label_scores(items, names, truth, 2.0, torch.zeros(1), truth)
+    assert same.item() == losses.label_scores(items, names, truth, 2.0, torch.zeros(1)).item()
+
+
 def test_keep_close_is_zero_for_the_same_direction_and_two_for_the_opposite() -> None:
     x = torch.randn(4, 9, generator=torch.Generator().manual_seed(5))
     assert losses.keep_close(3 * x, x).item() == pytest.approx(0.0, abs=1e-6)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import torch
 
 from m3search.encoders.towers import ImageTower, SignalTower, Steps, TextConfig, TextTower, fold_norms
 from m3search.modalities.ecg_layout import layout_of
+from m3search.trainer.config import load_config
 from m3search.trainer.export import example, export_network
 from m3search.trainer.graph import pack, quantise_rows, unpack
+from m3search.trainer.text_encoder import FrozenText
 from m3search.trainer.torchvision_shim import ensure_torchvision
 from m3search.types import InputSpec
 
@@ -166,3 +169,34 @@ def test_what_is_packed_is_unpacked_under_the_same_names() -> None:
         original = tower.state_dict()[name]
         assert state[name].shape == original.shape
         assert (state[name] - original).abs().max() <= 0.01 * original.abs().max().clamp(min=1e-6), name
+
+
+def test_frozen_blocks_compute_the_same_do_not_learn_and_follow_new_weights() -> None:
+    torch.manual_seed(0)
+    plain = ImageTower(8).eval()
+    frozen = copy.deepcopy(plain)
+    frozen.trunk.freeze(8)
+    inputs = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8)
+    torch.testing.assert_close(frozen(inputs), plain(inputs), atol=1e-4, rtol=1e-4)
+    frozen(inputs).sum().backward()
+    assert frozen.trunk.blocks[8].project.conv.weight.grad is not None
+    assert frozen.trunk.blocks[7].project.conv.weight.grad is None
+    assert not any(parameter.requires_grad for parameter in frozen.trunk.stem.parameters())
+    assert frozen.state_dict().keys() == plain.state_dict().keys()
+
+    other = ImageTower(8).eval()
+    frozen.load_state_dict(other.state_dict())
+    torch.testing.assert_close(frozen(inputs), other(inputs), atol=1e-4, rtol=1e-4)
+
+
+def test_what_the_frozen_layers_say_of_a_text_does_not_depend_on_its_company(toy: Path, warm_starts: None) -> None:
+    config = load_config(toy / "toy.toml")
+    words = [f"chest X-ray {'with no effusion ' * (i % 4)}of patient {i}" for i in range(23)]
+    together, apart = FrozenText(config), FrozenText(config)
+    for word in reversed(words):
+        apart([word])
+    for one, other in zip(together(words), apart(words), strict=True):
+        assert torch.equal(one, other)
+    ids, mask = together.tokens(words)
+    expected = together.tower.sentence(ids, mask)
+    torch.testing.assert_close(together(words)[2], expected, atol=1e-5, rtol=1e-5)
