@@ -1,6 +1,6 @@
 """What does each part of M3Bind do for retrieval?
 
-    python -m benchmarks.ablations [--config FILE] [--rows NAME ...] [--json]
+    python -m benchmarks.ablations [--config FILE] [--rows NAME ...] [--steps SHARE] [--json]
 
 Each row changes one setting of stages 1 and 2 and runs them again from the same specialists (stage 0 is read from its
 checkpoints, or trained where there are none), and prints retrieval on the held-out items: means over the modalities of
@@ -120,14 +120,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablations", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--config", type=Path, default=CONFIGURATION, help="training configuration")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NAME", help="some only")
+    parser.add_argument("--steps", type=float, default=1.0, help="share of the steps of stages 1 and 2, in all rows")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     options = parser.parse_args(arguments)
-    run = train.prepare(load_config(options.config), lambda message: print(message, file=sys.stderr, flush=True))
+    config = shortened(load_config(options.config), options.steps)
+    run = train.prepare(config, lambda message: print(message, file=sys.stderr, flush=True))
     specialists = train.pretrain(run)
     results = {name: ROWS[name](run, specialists) for name in options.rows}
     print(
         json.dumps({name: row.means() for name, row in results.items()}, indent=2) if options.json else table(results)
     )
+
+
+def shortened(config: TrainConfig, share: float) -> TrainConfig:
+    """The configuration with that share of the steps of stages 1 and 2."""
+    stages = {name: getattr(config, name) for name in ("bind", "distil", "tune")}
+    fewer = {name: replace(stage, steps=max(1, round(share * stage.steps))) for name, stage in stages.items() if stage}
+    return replace(config, **fewer)
 
 
 def table(results: Mapping[str, Row]) -> str:
