@@ -4,7 +4,8 @@
 
 Each row changes one setting of stages 1 and 2 and runs them again from the same specialists (stage 0 is read from its
 checkpoints, or trained where there are none), and prints retrieval on the held-out items: means over the modalities of
-text to image (gallery of all modalities, and of one) and image to image, with the alignment of the text encoders.
+text to image (gallery of all modalities, and of one), image to image, and image to image between modalities by concept,
+with the alignment of the text encoders.
 """
 
 from __future__ import annotations
@@ -22,10 +23,9 @@ import numpy as np
 from m3search.encoders.base import normalise
 from m3search.trainer import train
 from m3search.trainer.config import TrainConfig, load_config
-from m3search.trainer.measure import shared_figures, specialist_figures
+from m3search.trainer.measure import Measured, measure_shared, measure_specialists
 from m3search.trainer.model import Specialist
 from m3search.trainer.text_encoder import build_text, encoder
-from m3search.trainer.validate import Figures
 
 CONFIGURATION = Path("trainer/configs/m3bind-small.toml")
 
@@ -34,13 +34,14 @@ CONFIGURATION = Path("trainer/configs/m3bind-small.toml")
 class Row:
     """One line of the table: the figures, and how far apart the text encoders were when they were distilled."""
 
-    figures: Mapping[str, Figures]
+    measured: Measured
     alignment: float | None = None
 
     def means(self) -> dict[str, float]:
-        """Over modalities."""
+        """Over modalities, and over pairs of them."""
         names = ("text_to_image", "text_to_image_within", "image_to_image")
-        return {name: float(np.mean([getattr(f, name) for f in self.figures.values()])) for name in names}
+        found = {name: float(np.mean([getattr(f, name) for f in self.measured.figures.values()])) for name in names}
+        return found | {"crossmodal": float(np.mean(list(self.measured.crossmodal.values())))}
 
 
 Measure = Callable[[train.Run, Mapping[str, Specialist]], Row]
@@ -56,7 +57,7 @@ def bound(change: Callable[[TrainConfig], TrainConfig] = lambda config: config, 
         shared = train.distil(together, run)
         if tuned:
             shared = train.tune("tune", shared.text, together, run)
-        return Row(train.figures_of(shared, run), alignment["bound"])
+        return Row(train.measure(shared, run), alignment["bound"])
 
     return measure
 
@@ -73,12 +74,12 @@ def loss(**changes: Any) -> Measure:
 
 def apart(run: train.Run, specialists: Mapping[str, Specialist]) -> Row:
     """Five specialists, each with its own text encoder."""
-    return Row(specialist_figures(specialists, run.frozen, run.corpus))
+    return Row(measure_specialists(specialists, run.frozen, run.corpus))
 
 
 def joint(run: train.Run, specialists: Mapping[str, Specialist]) -> Row:
     """One text encoder trained against the specialists' towers, nothing bound."""
-    return Row(train.figures_of(train.tune("joint", build_text(run.config), specialists, run), run))
+    return Row(train.measure(train.tune("joint", build_text(run.config), specialists, run), run))
 
 
 def leading(dim: int) -> Measure:
@@ -88,7 +89,7 @@ def leading(dim: int) -> Measure:
         together, alignment = train.bind(specialists, run)
         shared = train.tune("tune", train.distil(together, run).text, together, run)
         encode = encoder(shared.text, run.frozen)
-        found = shared_figures(shared.towers, lambda texts: normalise(encode(texts)[:, :dim]), run.corpus, dim)
+        found = measure_shared(shared.towers, lambda texts: normalise(encode(texts)[:, :dim]), run.corpus, dim)
         return Row(found, alignment["bound"])
 
     return measure
@@ -141,7 +142,10 @@ def shortened(config: TrainConfig, share: float) -> TrainConfig:
 
 def table(results: Mapping[str, Row]) -> str:
     """Markdown."""
-    lines = ["| | text→image, all | text→image, within | image→image | alignment |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        "| | text→image, all | text→image, within | image→image | between modalities | alignment |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for name, row in results.items():
         cells = " | ".join(f"{value:.3f}" for value in row.means().values())
         lines.append(f"| {name} | {cells} | {'' if row.alignment is None else f'{row.alignment:.4f}'} |")

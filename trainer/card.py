@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from m3search.datasets import Row
     from m3search.trainer.config import TrainConfig
-    from m3search.trainer.validate import Figures
+    from m3search.trainer.measure import Measured
 
 WEIGHTS_LICENCE = "CC BY-NC-SA 4.0, research use only"
 
@@ -82,7 +82,7 @@ def sources(rows: Iterable[Row]) -> list[dict[str, Any]]:
 
 def _beside(description: Mapping[str, Any]) -> str:
     """What the stages before and the baseline retrieve on the same items."""
-    names = list(description["figures"])
+    names = list(description["modalities"])
     card = "\nThe same items at the stages before, before rounding: text→image within the modality / image→image.\n\n"
     card += f"| | {' | '.join(names)} |\n| --- |{' --- |' * len(names)}\n"
     for stage, found in description["baselines"].items():
@@ -91,8 +91,24 @@ def _beside(description: Mapping[str, Any]) -> str:
     return card
 
 
-def model_card(description: Mapping[str, Any], config: TrainConfig, figures: Mapping[str, Figures]) -> str:
-    """Markdown from what bundle.json says; `figures` are those before rounding the weights."""
+def _between(description: Mapping[str, Any]) -> str:
+    """Image→image between modalities, of the bundle and of the stages before."""
+    stages = {**description["baselines"], "this bundle": description["figures"]}
+    means = {
+        stage: [values["crossmodal"] for values in found.values() if "crossmodal" in values]
+        for stage, found in stages.items()
+    }
+    told = ", ".join(f"{stage} {sum(values) / len(values):.3f}" for stage, values in means.items() if values)
+    return (
+        "\nImage→image between modalities, relevant is what shares a concept (normal, malignant, haemorrhage, …), mean "
+        f"over the pairs of modalities (`m3search bench crossmodal`): {told}.\n"
+        if told
+        else ""
+    )
+
+
+def model_card(description: Mapping[str, Any], config: TrainConfig, measured: Measured) -> str:
+    """Markdown from what bundle.json says; `measured` is what the towers retrieved before rounding the weights."""
     training = description["training"]
     card = HEAD.format(
         name=description["name"],
@@ -111,15 +127,16 @@ def model_card(description: Mapping[str, Any], config: TrainConfig, figures: Map
         tune=training["stages"]["tune"],
     )
     card += TABLE
-    for name, f in description["figures"].items():
+    for name in description["modalities"]:
+        f = description["figures"][name]
         card += (
             f"| {name} | {f['items']} | {f['labels']} | {f['text_to_image']:.3f} ({f['text_chance']:.3f}) "
             f"| {f['text_to_image_within']:.3f} | {f['image_to_image']:.3f} ({f['image_chance']:.3f}) |\n"
         )
-    if figures:
-        mean = sum(f.text_to_image for f in figures.values()) / len(figures)
+    if measured.figures:
+        mean = sum(f.text_to_image for f in measured.figures.values()) / len(measured.figures)
         card += f"\nBefore rounding the weights, text→image over all modalities averaged {mean:.3f}.\n"
-    card += _beside(description)
+    card += _beside(description) + _between(description)
     if description["router"]:
         accuracy = ", ".join(f"{name} {value:.3f}" for name, value in description["router"]["accuracy"].items())
         card += f"Share of held-out pictures whose modality the router names correctly: {accuracy}.\n"

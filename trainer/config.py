@@ -46,6 +46,7 @@ class ModalityConfig:
     trunk_lr: float = 2e-4
     weight_decay: float = 0.02
     dropout: float = 0.1
+    own_text: float = 0.0  # share of draws in which an item is described by its own text; 0: as texts.py has it
     teacher: float = 0.0  # share of a forest's opinion in what an ECG's labels are taken for: see teacher.py
     image_tower: str = ""  # an open_clip model (see openclip.py) to start from; "" is EfficientNet-Lite0
     text_tower: str = ""  # likewise; "" is MiniLM
@@ -192,8 +193,9 @@ def _check(config: TrainConfig, path: Path) -> None:
             raise TrainingError(
                 f"{path}: modalities.{name}.teacher asks a forest about beats; set input.beat_seconds, or teacher to 0"
             )
-        if not 0 <= modality.teacher <= 1:
-            raise TrainingError(f"{path}: modalities.{name}.teacher is {modality.teacher}; it must be between 0 and 1")
+        for key in ("own_text", "teacher"):
+            if not 0 <= (share := getattr(modality, key)) <= 1:
+                raise TrainingError(f"{path}: modalities.{name}.{key} is {share}; it must be between 0 and 1")
     stages = {f"modalities.{name}": modality for name, modality in config.modalities.items()}
     for place, stage in {**stages, "bind": config.bind, "distil": config.distil, "tune": config.tune}.items():
         for key in ("steps", "batch"):

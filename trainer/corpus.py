@@ -34,10 +34,12 @@ class Corpus:
     training: Mapping[str, Inputs]
     validation: Mapping[str, Inputs]
     opinions: Opinions = field(default_factory=dict)  # of training items
+    own_text: Mapping[str, float] = field(default_factory=dict)  # by modality: see `Phrasebook`
 
     def phrasebook(self, *modalities: str) -> Phrasebook:
         """Of the training side of these modalities; of all where none is named."""
-        return Phrasebook(row for name in modalities or self.training for row in self.training[name].rows)
+        rows = (row for name in modalities or self.training for row in self.training[name].rows)
+        return Phrasebook(rows, self.own_text)
 
     def rows(self, side: str) -> list[Row]:
         """All rows of "training" or "validation"."""
@@ -65,7 +67,8 @@ def load_corpus(config: TrainConfig, say: Say) -> Corpus:
     for name, modality in config.modalities.items():
         if modality.teacher:
             told |= opinions(sides["training"][name], modality.input, modality.teacher, config.run.seed)
-    return Corpus(sides["training"], sides["validation"], told)
+    own_text = {name: modality.own_text for name, modality in config.modalities.items()}
+    return Corpus(sides["training"], sides["validation"], told, own_text)
 
 
 def check_rows(training: Sequence[Row], held_out: Sequence[Row]) -> None:

@@ -20,7 +20,7 @@ from m3search.encoders.towers import ImageTower, TextTower, fold_norms
 from m3search.modalities.ecg_layout import layout_of
 from m3search.trainer.card import WEIGHTS_LICENCE, model_card, sources
 from m3search.trainer.graph import export_graph, export_network
-from m3search.trainer.measure import shared_figures
+from m3search.trainer.measure import Measured, measure_shared
 from m3search.trainer.model import item_embeddings
 from m3search.trainer.router import ROUTER_SIZE, train_router
 from m3search.trainer.starts import minilm_folder
@@ -64,8 +64,8 @@ def write_bundle(trained: Trained, run: Run, out: Path, *, seconds: float) -> No
         router = export_router(towers["xray"], corpus, images, config.run.seed, out)
         say(f"router: {router['accuracy']}")
     encode = partial(encode_whole, text, frozen)
-    figures = shared_figures(towers, encode, corpus)  # what the stored weights retrieve
-    say(table(figures))
+    measured = measure_shared(towers, encode, corpus)  # what the stored weights retrieve
+    say(table(measured.figures))
     description = {
         "format": BUNDLE_FORMAT,
         "name": config.name,
@@ -85,13 +85,18 @@ def write_bundle(trained: Trained, run: Run, out: Path, *, seconds: float) -> No
             "validation_key": names_key(corpus.rows("validation")),
             "sources": sources(corpus.rows("training")),
         },
-        "figures": as_dict(figures),
-        "baselines": {name: as_dict(found) for name, found in trained.baselines.items()},
+        "figures": _told(measured),
+        "baselines": {name: _told(found) for name, found in trained.baselines.items()},
     }  # fmt: skip
     _write_json(out / "bundle.json", description)
     _write_json(out / "calibration.json", calibration(towers, encode, corpus, config))
-    (out / "MODEL_CARD.md").write_text(model_card(description, config, trained.figures), encoding="utf-8")
+    (out / "MODEL_CARD.md").write_text(model_card(description, config, trained.measured), encoding="utf-8")
     say(f"{out}: {sum(f.stat().st_size for f in out.iterdir()) / 1e6:.1f} MB, fingerprint {seal(out)[:12]}")
+
+
+def _told(measured: Measured) -> dict[str, dict[str, Any]]:
+    """As bundle.json says it: by modality, and by pair of modalities; names as `m3search bench` has them."""
+    return as_dict(measured.figures) | {pair: {"crossmodal": round(v, 4)} for pair, v in measured.crossmodal.items()}
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

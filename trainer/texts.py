@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, TypeVar
@@ -163,7 +163,9 @@ def details_of(row: Row) -> Details:
 class Phrasebook:
     """Draws a text for an item."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    def __init__(self, rows: Iterable[Row], own_text: Mapping[str, float] | None = None) -> None:
+        """`own_text`: by modality, how often an item is described by its own text or caption; 0, or none: by `ODDS`."""
+        self._odds = {modality: _odds(share) for modality, share in (own_text or {}).items() if share}
         self._seen: dict[str, set[str]] = {}  # modality -> labels
         for row in rows:
             self._seen.setdefault(row.modality, set()).update(row.labels)
@@ -172,7 +174,8 @@ class Phrasebook:
 
     def draw(self, row: Row, rng: np.random.Generator) -> Text:
         """One text that is true of the item. What can be denied carries its `opposite`."""
-        kind = KINDS[min(int(np.searchsorted(_CUMULATIVE, rng.random())), len(KINDS) - 1)]
+        odds = self._odds.get(row.modality, _CUMULATIVE)
+        kind = KINDS[min(int(np.searchsorted(odds, rng.random())), len(KINDS) - 1)]
         name = _pick(names_for(row.modality, row.caption), rng)
         examination = Text(name, modality=row.modality, region=region_claimed(row.modality, name))
         if kind == "negation":
@@ -212,6 +215,13 @@ class Phrasebook:
         labels, groups = self._deniable[row]
         chosen = groups if groups and (not labels or rng.random() < 0.2) else labels
         return _pick(chosen, rng) if chosen else ""
+
+
+def _odds(own_text: float) -> npt.NDArray[np.float64]:
+    """Cumulative odds of `KINDS` with this share of own texts and captions, the others as they are to each other."""
+    own = sum(ODDS[:2])
+    shares = [odd * own_text / own for odd in ODDS[:2]] + [odd * (1 - own_text) / (1 - own) for odd in ODDS[2:]]
+    return np.array(list(accumulate(shares)))
 
 
 _GROUPS = {group.words[0]: group for group in GROUPS}

@@ -27,7 +27,7 @@ from m3search.trainer.config import RunConfig, TrainConfig, load_config
 from m3search.trainer.corpus import Corpus, Say, load_corpus
 from m3search.trainer.distil import Distil
 from m3search.trainer.loop import Stage, checkpoint_path, fit
-from m3search.trainer.measure import mean_ratio, shared_figures, specialist_figures
+from m3search.trainer.measure import Measured, mean_ratio, measure_shared, measure_specialists
 from m3search.trainer.memory import keep_freed_memory
 from m3search.trainer.model import Specialist, build_specialist
 from m3search.trainer.pretrain import Pretrain
@@ -69,8 +69,8 @@ class Trained:
     """What a run ends with, before it is exported."""
 
     shared: Shareable
-    figures: Mapping[str, Figures]
-    baselines: Mapping[str, Mapping[str, Figures]]
+    measured: Measured
+    baselines: Mapping[str, Measured]  # stages before, and what is not bound
     alignment: Mapping[str, float]  # mean squared distance of unit embeddings between encoders, by stage
 
 
@@ -97,7 +97,7 @@ def train(
         trained = run_stages(run)
         if parallel.is_first():
             write_bundle(trained, run, out, seconds=time.monotonic() - started)
-    return dict(trained.figures)
+    return dict(trained.measured.figures)
 
 
 def starting_from(config: TrainConfig, image_tower: str, text_tower: str) -> TrainConfig:
@@ -126,26 +126,28 @@ def prepare(config: TrainConfig, say: Say) -> Run:
 def run_stages(run: Run) -> Trained:
     """All stages, each from its checkpoint where that is there."""
     specialists = pretrain(run)
-    baselines = {BASELINE_SPECIALISTS: specialist_figures(specialists, run.frozen, run.corpus)}
-    run.say("specialists, each with its own text encoder\n" + table(baselines[BASELINE_SPECIALISTS]))
+    baselines = {BASELINE_SPECIALISTS: measure_specialists(specialists, run.frozen, run.corpus)}
+    run.say("specialists, each with its own text encoder\n" + table(baselines[BASELINE_SPECIALISTS].figures))
     if run.config.tune:
         joint = tune("joint", build_text(run.config), specialists, run)
-        baselines[BASELINE_JOINT] = figures_of(joint, run)
-        run.say("baseline: one text encoder trained jointly, nothing bound\n" + table(baselines[BASELINE_JOINT]))
+        baselines[BASELINE_JOINT] = measure(joint, run)
+        run.say(
+            "baseline: one text encoder trained jointly, nothing bound\n" + table(baselines[BASELINE_JOINT].figures)
+        )
     bound, alignment = bind(specialists, run)
-    baselines[BASELINE_BOUND] = specialist_figures(bound, run.frozen, run.corpus)
-    run.say("bound specialists\n" + table(baselines[BASELINE_BOUND]))
+    baselines[BASELINE_BOUND] = measure_specialists(bound, run.frozen, run.corpus)
+    run.say("bound specialists\n" + table(baselines[BASELINE_BOUND].figures))
     shared = distil(bound, run)
-    figures = figures_of(shared, run)
+    measured = measure(shared, run)
     if run.config.tune:
-        baselines[BASELINE_DISTILLED] = figures
-        run.say("distilled into one text encoder\n" + table(figures))
+        baselines[BASELINE_DISTILLED] = measured
+        run.say("distilled into one text encoder\n" + table(measured.figures))
         shared = tune("tune", shared.text, bound, run)
-        figures = figures_of(shared, run)
-    ratios = mean_ratio(figures, baselines[BASELINE_SPECIALISTS])
+        measured = measure(shared, run)
+    ratios = mean_ratio(measured.figures, baselines[BASELINE_SPECIALISTS].figures)
     told = ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items())
-    run.say(f"the result\n{table(figures)}\nrelative to the specialists: {told}")
-    return Trained(shared, figures, baselines, alignment)
+    run.say(f"the result\n{table(measured.figures)}\nrelative to the specialists: {told}")
+    return Trained(shared, measured, baselines, alignment)
 
 
 def pretrain(run: Run) -> dict[str, Specialist]:
@@ -192,9 +194,9 @@ def tune(name: str, text: UpperText, specialists: Mapping[str, Specialist], run:
     return Shareable(shared.text, {m: with_head(s.tower, shared.heads[m]) for m, s in specialists.items()})
 
 
-def figures_of(shared: Shareable, run: Run) -> dict[str, Figures]:
+def measure(shared: Shareable, run: Run) -> Measured:
     """Retrieval on the held-out items."""
-    return shared_figures(shared.towers, encoder(shared.text, run.frozen), run.corpus)
+    return measure_shared(shared.towers, encoder(shared.text, run.frozen), run.corpus)
 
 
 def centres_of(run: Run) -> list[str]:

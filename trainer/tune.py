@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from m3search.trainer import losses, objective
 from m3search.trainer.corpus import Corpus, Sampler, Say
 from m3search.trainer.loop import Draw, Stage
-from m3search.trainer.measure import shared_figures
+from m3search.trainer.measure import measure_shared
 from m3search.trainer.model import Specialist, autocast, decayed, device_of
 from m3search.trainer.text_encoder import FrozenText, UpperText, encoder
 from m3search.trainer.validate import table
@@ -133,7 +133,7 @@ class Tune(Stage):
         assert isinstance(average, Shared)
         average.eval()
         towers = {name: with_head(tower, average.heads[name]) for name, tower in self.towers.items()}
-        return table(shared_figures(towers, encoder(average.text, self.frozen), self.corpus))
+        return table(measure_shared(towers, encoder(average.text, self.frozen), self.corpus).figures)
 
 
 def features(tower: nn.Module, inputs: Tensor) -> Tensor:

@@ -45,12 +45,7 @@ def evaluate(
         vectors: their unit vectors, (R, D).
         names: unit vector (D,) of each label's name.
     """
-    labels = [
-        Label(str(row.path), row.modality, frozenset(row.labels), row.text, row.group, row.source)
-        for modality in vectors
-        for row in rows[modality]
-    ]
-    items = LabelledItems(tuple(labels), np.concatenate(list(vectors.values())))
+    items = labelled(rows, vectors)
 
     def encode(texts: Sequence[str]) -> Float32:
         return np.stack([names[text] for text in texts])
@@ -73,6 +68,16 @@ def evaluate(
     }
 
 
+def labelled(rows: Mapping[str, Sequence[Row]], vectors: Mapping[str, Float32]) -> LabelledItems:
+    """Rows and their unit vectors (R, D), by modality, as the protocols take them."""
+    labels = [
+        Label(str(row.path), row.modality, frozenset(row.labels), row.text, row.group, row.source)
+        for modality in vectors
+        for row in rows[modality]
+    ]
+    return LabelledItems(tuple(labels), np.concatenate(list(vectors.values())))
+
+
 def table(figures: Mapping[str, Figures]) -> str:
     """Figures as lines for a terminal."""
     lines = ["  modality   items  text→image   within  (chance)   image→image (chance)"]
@@ -84,6 +89,6 @@ def table(figures: Mapping[str, Figures]) -> str:
     return "\n".join(lines)
 
 
-def as_dict(figures: Mapping[str, Figures]) -> dict[str, Any]:
+def as_dict(figures: Mapping[str, Figures]) -> dict[str, dict[str, Any]]:
     """Figures as they stand in bundle.json."""
     return {name: {k: round(v, 4) for k, v in asdict(f).items()} for name, f in figures.items()}

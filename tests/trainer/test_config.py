@@ -48,6 +48,7 @@ def test_values_are_read_with_their_types_and_defaults(tmp_path: Path) -> None:
     [
         ("steps = 3", "steps = 0", r"bind\.steps is 0"),
         ("steps = 4", "steps = 4\nteacher = 0.5", r"teacher asks a forest about beats; set input\.beat_seconds"),
+        ("steps = 4", "steps = 4\nown_text = 1.5", r"modalities\.ct\.own_text is 1\.5; it must be between 0 and 1"),
         ("steps = 3", "step = 3", r"unknown key bind\.step; known here: steps"),
         ("steps = 4", "steps = -1", r"modalities\.ct\.steps is -1"),
         ("dims = [4, 8]", "dims = [4, 16]", r"distil\.dims holds 16; it must be between 1 and dim = 8"),

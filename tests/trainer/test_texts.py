@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 from m3search.datasets import Row, read_manifests
-from m3search.trainer.texts import DENIAL_WEIGHT, UNKNOWN_ABSENCE, Phrasebook, Text, overlap, own_text, truth, truths
+from m3search.trainer.texts import (
+    DENIAL_WEIGHT,
+    ODDS,
+    UNKNOWN_ABSENCE,
+    Phrasebook,
+    Text,
+    overlap,
+    own_text,
+    truth,
+    truths,
+)
 from m3search.vocabulary import FINDINGS, meaning
 
 NIH = "NIH ChestX-ray8/14 subset"
@@ -211,3 +221,15 @@ def test_rows_and_texts_meet_in_every_modality() -> None:
     weights = truths(ROWS, [text for _, text in draws(20)])
     for i, item in product(range(len(ROWS)), ROWS):
         assert weights[i].sum() > 0, item
+
+
+def test_own_texts_are_drawn_as_often_as_asked() -> None:
+    item = row("Pneumonia", text="A film of the chest, taken lying down.", source=NIH)
+    rng = np.random.default_rng(0)
+
+    def share(book: Phrasebook) -> float:
+        return float(np.mean([book.draw(item, rng).words == item.text for _ in range(2000)]))
+
+    assert share(Phrasebook([item], {"xray": 0.6})) == pytest.approx(0.6, abs=0.04)
+    assert share(Phrasebook([item], {"ct": 0.6})) == pytest.approx(sum(ODDS[:2]), abs=0.04)
+    assert share(Phrasebook([item], {"xray": 0.0})) == pytest.approx(sum(ODDS[:2]), abs=0.04)
