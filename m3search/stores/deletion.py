@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from m3search import filters
@@ -26,7 +26,7 @@ class Selection:
     """What to delete: exactly one of these."""
 
     items: Sequence[str] = ()  # ids, or beginnings that only one item has
-    patient: str | None = None  # a patient_key, or the patient's own id, which is hashed at once and never kept
+    patient: str | None = field(default=None, repr=False)  # a patient_key, or the own id: hashed at once, never kept
     where: str | None = None  # a filter expression, see `m3search.filters`
 
     def check(self) -> None:
