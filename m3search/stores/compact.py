@@ -97,7 +97,9 @@ def rewrite(index: IndexFolder, name: str) -> None:
     table = _table(index, name)
     indexes = [(one.columns[0], one.index_type) for one in table.list_indices()]
     rows = table.search().to_batches(BATCH)
-    fresh = lancedb.connect(str(index.tables)).create_table(name, data=rows, schema=table.schema, mode="overwrite")
+    database = lancedb.connect(str(index.tables))
+    # "null": lancedb else refuses a null `text_vector`, as in `LanceStore.write`.
+    fresh = database.create_table(name, rows, table.schema, mode="overwrite", on_bad_vectors="null")
     for column, kind in indexes:
         fresh.create_index(column, config=INDEX_KINDS[kind]())
 

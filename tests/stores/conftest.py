@@ -27,11 +27,20 @@ def chest(tmp_path: Path) -> IndexFolder:
     index = IndexFolder.create(tmp_path / "chest", Manifest(encoder="fake", fingerprint="f0" * 32, dim=DIM))
     key = Pseudonyms.load(index.key_file)
     items = [
-        {"item_id": item_id, "modality": "xray" if number % 3 else "ct", "vector": unit(number), "uri": f"{number}.dcm",
-         "text": f"zebra{number}", "thumbnail": f"picture of {item_id}".encode(), "parts": 1 if number % 3 else 2,
-         "patient_key": key.of(f"P-ANNA-{number % 4}"), "series_key": key.of(f"series {number}")}
+        {
+            "item_id": item_id,
+            "modality": "xray" if number % 3 else "ct",
+            "vector": unit(number),
+            "uri": f"{number}.dcm",
+            "text": f"zebra{number}",
+            "text_vector": None if number % 2 else unit(number),
+            "thumbnail": f"picture of {item_id}".encode(),
+            "parts": 1 if number % 3 else 2,
+            "patient_key": key.of(f"P-ANNA-{number % 4}"),
+            "series_key": key.of(f"series {number}"),
+        }
         for number, item_id in enumerate(IDS)
-    ]  # fmt: skip
+    ]
     parts = [
         {"part_id": f"{item_id}/{place}", "item_id": item_id, "index": place, "vector": unit(100 + place)}
         for item_id in IDS[::3]
