@@ -81,7 +81,7 @@ def compact(index: IndexFolder, *, grace_s: float = GRACE_S) -> Compaction:
         time.sleep(grace_s)
         for name in TABLES:
             forget(index, name)
-        sweep(index, segments=tombstones.pending)
+        sweep(index)
         index.reader().publish()
         if tombstones.pending:
             replace(tombstones, pending=False).save(index)
@@ -111,10 +111,9 @@ def forget(index: IndexFolder, name: str) -> None:
         _table(index, name).optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
 
 
-def sweep(index: IndexFolder, *, segments: bool) -> None:
-    """Remove temporary files, which killed writers left; with `segments` also every segment, to be copied anew."""
-    leftovers = [*index.path.glob("*.tmp"), *index.segment.glob("*" if segments else "*.tmp")]
-    for path in leftovers:
+def sweep(index: IndexFolder) -> None:
+    """Remove temporary files, which killed writers left, and every segment: a fresh one is copied from the tables."""
+    for path in (*index.path.glob("*.tmp"), *index.segment.glob("*")):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)  # a reader that has it mapped keeps it
         else:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 BATCH = 8192  # rows looked at together
 TOLERANCE = 2e-3  # of a vector's length: half precision rounds each component by up to 1 in 2048
-REINDEX = 'run "m3search index" on the archive again'
+ANEW = "index the archive into a new folder with --index"
+RENEW = '"m3search delete" these items, "m3search undelete" them, and run "m3search index" again'
 COMPACT = 'run "m3search compact"'
 SHOWN = 3  # ids named in a finding
 VECTOR = ["item_id", "vector"]
@@ -96,7 +97,7 @@ class _Verifier:
         sizes = {name: self._table(name).schema.field("vector").type.list_size for name in ("items", "parts")}
         wrong = [f"{name} have {size}" for name, size in sizes.items() if size != manifest.dim]
         yield _check(
-            "manifest", f"{manifest.dim} dimensions" + "".join(f", {one}" for one in wrong), REINDEX if wrong else ""
+            "manifest", f"{manifest.dim} dimensions" + "".join(f", {one}" for one in wrong), ANEW if wrong else ""
         )
         others = {
             row["encoder"]
@@ -106,7 +107,7 @@ class _Verifier:
         found = f"every run embedded with {manifest.encoder}@{manifest.fingerprint[:8]}"
         if others:
             found = f"runs embedded with {_named({one[:8] for one in others})}, not {manifest.fingerprint[:8]}"
-        yield _check("encoder of the rows", found, "index the archive into a new folder with --index" if others else "")
+        yield _check("encoder of the rows", found, ANEW if others else "")
 
     def _items(self) -> Iterator[Check]:
         ids: Counter[str] = Counter()
@@ -117,11 +118,11 @@ class _Verifier:
             self._parts_of.update(zip(names, (count or 0 for count in batch["parts"].to_pylist()), strict=True))
             bad += _not_unit(names, batch["vector"])
         twice = [name for name, count in ids.items() if count > 1]
-        yield _check("items", f"{ids.total()}" + _and(twice, "twice"), REINDEX if twice else "")
+        yield _check("items", f"{ids.total()}" + _and(twice, "twice"), RENEW if twice else "")
         yield _check(
             "vectors of items",
             "finite, of unit length" if not bad else f"wrong in {_named(bad)}",
-            REINDEX if bad else "",
+            RENEW if bad else "",
         )
 
     def _parts(self) -> Iterator[Check]:
@@ -135,11 +136,11 @@ class _Verifier:
                 owned.setdefault(owner, set()).add(place)
             bad += _not_unit(names, batch["vector"])
         twice = [name for name, count in ids.items() if count > 1]
-        yield _check("parts", f"{ids.total()}" + _and(twice, "twice"), REINDEX if twice else "")
+        yield _check("parts", f"{ids.total()}" + _and(twice, "twice"), RENEW if twice else "")
         yield _check(
             "vectors of parts",
             "finite, of unit length" if not bad else f"wrong in {_named(bad)}",
-            REINDEX if bad else "",
+            RENEW if bad else "",
         )
         strays = owned.keys() - self._parts_of.keys()
         yield _check("parts without an item", _named(strays) or "none", COMPACT if strays else "")
@@ -148,9 +149,8 @@ class _Verifier:
             for item, count in self._parts_of.items()
             if owned.get(item, set()) != set(range(count if count > 1 else 0))
         ]
-        remedy = f'delete them with "m3search delete", lift that with "m3search undelete", and {REINDEX}'
         yield _check(
-            "parts of each item", f"incomplete in {_named(short)}" if short else "complete", remedy if short else ""
+            "parts of each item", f"incomplete in {_named(short)}" if short else "complete", RENEW if short else ""
         )
 
     def _segment(self) -> Iterator[Check]:

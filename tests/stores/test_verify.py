@@ -123,6 +123,14 @@ def test_damage_is_found_with_its_remedy(
     assert check.remedy
 
 
+def test_compacting_mends_a_segment_and_clears_what_was_left(chest: IndexFolder) -> None:
+    for damage in (damaged_segment, leftover, stray_part):
+        damage(chest)
+    assert not verify(chest).ok
+    compact(chest, grace_s=0)
+    assert verify(chest).ok
+
+
 def test_it_waits_for_no_writer(chest: IndexFolder) -> None:
     with chest.lock(), pytest.raises(IndexLocked):
         verify(chest)
