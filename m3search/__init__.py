@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from m3search.indexer import Report, index
     from m3search.search import Engine, Results
     from m3search.types import Hit
+    from m3search.upkeep import compact, delete, export, undelete, verify
 
 __version__ = "0.1.0"
-__all__ = ["Engine", "Hit", "M3SearchError", "Report", "Results", "evaluate", "index", "load_encoder", "open"]
+__all__ = [
+    "Engine", "Hit", "M3SearchError", "Report", "Results", "compact", "delete", "evaluate", "export", "index",
+    "load_encoder", "open", "undelete", "verify",
+]  # fmt: skip
 
 _HOMES = {
     "Engine": "m3search.search",
@@ -29,9 +33,14 @@ _HOMES = {
     "M3SearchError": "m3search.errors",
     "Report": "m3search.indexer",
     "Results": "m3search.search",
+    "compact": "m3search.upkeep",
+    "delete": "m3search.upkeep",
     "evaluate": "m3search.evaluation",
+    "export": "m3search.upkeep",
     "index": "m3search.indexer",
     "load_encoder": "m3search.encoders",
+    "undelete": "m3search.upkeep",
+    "verify": "m3search.upkeep",
 }
 
 

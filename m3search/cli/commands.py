@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from m3search.cli import upkeep
 from m3search.cli.bench import app as bench_app
+from m3search.cli.options import IndexOption, JsonOption
 from m3search.errors import MissingExtra, UsageError
 
 app = typer.Typer(
@@ -23,17 +25,12 @@ app = typer.Typer(
 model_app = typer.Typer(help="The encoders that are installed here.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 app.add_typer(bench_app, name="bench")
+for command in upkeep.COMMANDS:
+    app.command()(command)
 
-IndexOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--index", help="Index folder. Default: $M3SEARCH_INDEX, else the nearest .m3search upwards, else here."
-    ),
-]
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="Encoder, by name or folder. Default: the index's own, else m3bind-small.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ImportPrecision = Literal["fp16", "fp32"]
 ItemArgument = Annotated[str, typer.Argument(help="Item id, or a beginning that only it has.")]
 
