@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from m3search.errors import M3SearchError
     from m3search.evaluation import evaluate
     from m3search.indexer import Report, index
-    from m3search.search import Engine, Results
+    from m3search.search import Engine, Query, Results
+    from m3search.search.calibrate import Method
     from m3search.types import Hit
 
 __version__ = "0.1.0"
-__all__ = ["Engine", "Hit", "M3SearchError", "Report", "Results", "evaluate", "index", "load_encoder", "open"]
+__all__ = ["Engine", "Hit", "M3SearchError", "Query", "Report", "Results", "evaluate", "index", "load_encoder", "open"]
 
 _HOMES = {
     "Engine": "m3search.search",
     "Hit": "m3search.types",
     "M3SearchError": "m3search.errors",
     "Report": "m3search.indexer",
+    "Query": "m3search.search",
     "Results": "m3search.search",
     "evaluate": "m3search.evaluation",
     "index": "m3search.indexer",
@@ -35,11 +37,11 @@ _HOMES = {
 }
 
 
-def open(path: Path | str | None = None, model: str | Path | None = None) -> Engine:
+def open(path: Path | str | None = None, model: str | Path | None = None, calibration: Method | None = None) -> Engine:
     """The engine of an index; see `m3search.search.Engine.open`."""
     from m3search.search import Engine
 
-    return Engine.open(path, model)
+    return Engine.open(path, model, calibration)
 
 
 def __getattr__(name: str) -> Any:  # names load their module when first used: `import m3search` costs nothing

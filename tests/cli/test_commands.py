@@ -133,7 +133,7 @@ def test_show_status_and_failures_for_people(m3search, indexed: Path, tmp_path: 
     ("arguments", "code", "message"),
     [
         (("query",), 2, "a query is one of"),
-        (("query", "a", "--item", "b"), 2, "a query is one of"),
+        (("query", "a", "--item", "zzzz"), 2, "has no item 'zzzz'"),
         (("query", "  "), 2, "the query text is empty"),
         (("query", "a", "--modality", "mri"), 2, "there is no modality 'mri'"),
         (("query", "a", "--modality", ""), 2, "there is no modality ''"),
