@@ -100,7 +100,7 @@ class Composer:
         norm = float(np.linalg.norm(total))
         if norm < 1e-6:
             raise UsageError("the parts of this query cancel each other out; change their weights")
-        itself = (files + items)[0].item_id if query.is_one_item else ""
+        itself = shown[0].item_id if query.is_one_item and shown[0].weight > 0 else ""
         return Composed(
             name=_name(query, files, items),
             vector=normalise(total),
@@ -172,7 +172,9 @@ def denying(
 
 def _texts(query: Query, said: Said) -> list[str]:
     """What has to be embedded for one query."""
-    return [text for text in (query.text, said.kept, *said.denied) if text]
+    if not said.denied:
+        return [query.text] if query.text else []
+    return [said.kept or query.text, *said.denied]
 
 
 def _name(query: Query, files: Sequence[_Ingredient], items: Sequence[_Ingredient]) -> str:
