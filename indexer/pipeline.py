@@ -231,12 +231,15 @@ class Run:
         self._store.record_failures(rows)
 
     def _finish(self, report: Report) -> None:
+        from m3search.stores import fulltext
+
         columns = ("run_id", "seen", "indexed", "unchanged", "failed", "removed")
         row = {column: getattr(report, column) for column in columns}
         started = datetime.now(UTC) - timedelta(seconds=report.seconds)
         self._store.record_run(row | self._versions | {"started_at": started, "finished_at": datetime.now(UTC)})
         if report.indexed or report.removed:
             self._store.optimize()
+            fulltext.build(self._index.tables)
         self._index.reader().publish()
 
     @property

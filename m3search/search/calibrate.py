@@ -136,13 +136,10 @@ class Calibration:
         items = of.item_mean - self.item_centre
         return query.texts * float((of.text_mean - self.text_centre) @ items) + query.items * float(items @ items)
 
-    def nearest_topic(self, vector: Float32) -> Float32 | None:
-        """(D,) unit length: the mean text of the modality that a vector speaks of; None without statistics."""
-        if not self.statistics:
-            return None
-        topics = normalise(np.stack([one.text_mean for one in self.statistics.values()]))
-        topic: Float32 = topics[int((topics @ vector).argmax())]
-        return topic
+    def topic_of(self, vector: Float32) -> Statistics | None:
+        """Of the modality that a text's vector (D,) speaks of: the nearest mean text. None without statistics."""
+        topics = list(self.statistics.values())
+        return max(topics, key=lambda one: float(normalise(one.text_mean) @ vector), default=None)
 
 
 def _parse(encoder: Encoder, modality: str, values: Mapping[str, Any]) -> Statistics:

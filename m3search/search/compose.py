@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from m3search import filters
 from m3search.encoders.base import normalise
 from m3search.errors import UsageError
 from m3search.search.negation import Said, read_denials
+from m3search.search.query import WEIGHTS, Query
 from m3search.stores import schema
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 
     from m3search.encoders.base import Encoder
     from m3search.search.calibrate import Calibration
-    from m3search.search.query import Query
     from m3search.stores.folder import IndexFolder
     from m3search.stores.reader import Reader
     from m3search.types import Float32
 
+NOTHING = Said("", "")
 SHORT_ID = 8  # characters of an item id in the name of a mixed query
 
 
@@ -35,7 +36,7 @@ class Composed:
     vector: Float32  # (D,), unit length
     texts: float = 0.0  # weight of the texts in `vector`
     items: float = 0.0  # weight of the items and files in it
-    said: Said = field(default_factory=lambda: Said(""))
+    said: Said = NOTHING
     itself: str = ""  # the stored item that the query is
     left_out: frozenset[str] = frozenset()  # items it was told about with like and unlike: they are no news
     parts: Float32 | None = None  # (P, D) of the query item where it has several
@@ -78,12 +79,14 @@ class Composer:
             UsageError: no such file or item; ingredients that cancel each other out.
             UnreadableFile: a file cannot be read.
         """
-        said = [read_denials(query.text) if query.weights_of("not")[0] else Said(query.text) for query in queries]
-        texts = list(dict.fromkeys(text for each in map(_texts, queries, said) for text in each))
-        vector_of = dict(zip(texts, self._encoder.encode_text(texts), strict=True)) if texts else {}
+        said = [
+            read_denials(query.text) if query.weights_of("not")[0] else Said(query.text, query.text)
+            for query in queries
+        ]
+        vector_of = _embedded(self._encoder, said)
         return [self._compose(query, one, vector_of) for query, one in zip(queries, said, strict=True)]
 
-    def _compose(self, query: Query, said: Said, vector_of: dict[str, Float32]) -> Composed:
+    def _compose(self, query: Query, said: Said, vector_of: Mapping[str, Float32]) -> Composed:
         files = [self._file(path, weight) for path, weight in zip(query.images, query.weights_of("image"), strict=True)]
         items, like, unlike = (
             [self._stored(item, weight) for item, weight in zip(given, query.weights_of(kind), strict=True)]
@@ -95,7 +98,7 @@ class Composer:
         weight, length = 0.0, 1.0
         if query.text:
             (weight,) = query.weights_of("text")
-            words, length = denying(said, vector_of, query.weights_of("not")[0], query.text, self._calibration)
+            words, length = denying(said, vector_of, self._calibration, query.weights_of("not")[0])
             total = total + weight * words
         norm = float(np.linalg.norm(total))
         if norm < 1e-6:
@@ -152,29 +155,45 @@ def resolve(store: Reader, index: IndexFolder, item_id: str) -> str:
     raise UsageError(f"index {index.path} has no item {item_id!r}")
 
 
+def compose_texts(texts: Sequence[str], encoder: Encoder, calibration: Calibration) -> list[Composed]:
+    """Queries of words alone, without an index."""
+    said = [read_denials(text) for text in texts]
+    vector_of = _embedded(encoder, said)
+    found = []
+    for one in said:
+        vector, length = denying(one, vector_of, calibration)
+        found.append(Composed(one.text, vector, texts=1 / length, said=one))
+    return found
+
+
 def denying(
-    said: Said, vector_of: dict[str, Float32], weight: float, text: str, calibration: Calibration
+    said: Said, vector_of: Mapping[str, Float32], calibration: Calibration, weight: float = WEIGHTS["not"]
 ) -> tuple[Float32, float]:
     """The vector of a text, (D,) unit length, with what it denies taken away, and how long it was before.
 
     Encoders hardly hear a denial: "no effusion" lies beside "effusion". So what is denied is embedded by itself and
-    subtracted, but for the share it has in common with what is asked for: "chest X-ray without effusion" goes on asking
-    for chest X-rays. Where nothing else is asked for, that is the mean text of the modality in question.
+    subtracted, but for the share it has in common with what is asked for and with the average item of its modality:
+    "chest X-ray without effusion" goes on asking for chest X-rays, and turns away only those more like an effusion
+    than most. Where nothing else is asked for, the mean text of that modality is.
     """
     if not said.denied:
-        return vector_of[text], 1.0
-    denied = [vector_of[words] for words in said.denied]
-    topic = vector_of[said.kept] if said.kept else calibration.nearest_topic(np.mean(denied, axis=0))
-    base = vector_of[text] if topic is None else topic
-    vector = base - weight * np.sum([one - (one @ base) * base for one in denied], axis=0)
+        return vector_of[said.text], 1.0
+    denied = np.stack([vector_of[words] for words in said.denied])
+    topic = calibration.topic_of(vector_of[said.kept] if said.kept else denied.mean(axis=0))
+    base = vector_of[said.kept or said.text] if said.kept or topic is None else normalise(topic.text_mean)
+    shared = base[:, None] if topic is None else np.stack([base, topic.item_mean], axis=1)
+    axes = np.linalg.qr(shared)[0]  # (D, 1 or 2), orthonormal
+    vector = base - weight * (denied - denied @ axes @ axes.T).sum(axis=0)
     return normalise(vector), float(np.linalg.norm(vector))
 
 
-def _texts(query: Query, said: Said) -> list[str]:
-    """What has to be embedded for one query."""
-    if not said.denied:
-        return [query.text] if query.text else []
-    return [said.kept or query.text, *said.denied]
+def _embedded(encoder: Encoder, said: Sequence[Said]) -> dict[str, Float32]:
+    """What `denying` needs of these texts, embedded together."""
+    needed = [
+        text for one in said for text in ((one.kept or one.text, *one.denied) if one.denied else (one.text,)) if text
+    ]
+    texts = list(dict.fromkeys(needed))
+    return dict(zip(texts, encoder.encode_text(texts), strict=True)) if texts else {}
 
 
 def _name(query: Query, files: Sequence[_Ingredient], items: Sequence[_Ingredient]) -> str:

@@ -7,17 +7,14 @@ vocabulary, embedded once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m3search.stores import schema
 from m3search.vocabulary import FINDINGS
 
 if TYPE_CHECKING:
     from m3search.encoders.base import Encoder
-    from m3search.stores.reader import Reader
     from m3search.types import Float32
 
 NEIGHBOURS = 10  # queries of the bank that are nearest to an item
@@ -29,10 +26,11 @@ def bank_of(encoder: Encoder) -> Float32:
     return encoder.encode_text([label.lower() for label in sorted(FINDINGS)])
 
 
-def lowering(store: Reader, item_ids: Sequence[str], bank: Float32) -> dict[str, float]:
-    """By how much the inner product of each item is to be lowered: half its mean with its nearest queries."""
-    rows = store.rows(item_ids, ["item_id", "vector"])
-    scores = schema.matrix(rows["vector"]) @ bank.T
+def lowering(vectors: Float32, bank: Float32) -> Float32:
+    """By how much the inner product of each item is to be lowered, (N, D) -> (N,): half its mean with its nearest
+    queries.
+    """
+    scores = vectors @ bank.T
     nearest = min(NEIGHBOURS, scores.shape[1])
-    means = np.sort(scores, axis=1)[:, scores.shape[1] - nearest :].mean(axis=1) / 2
-    return dict(zip(rows["item_id"].to_pylist(), means.tolist(), strict=True))
+    lowered: Float32 = np.sort(scores, axis=1)[:, scores.shape[1] - nearest :].mean(axis=1) / 2
+    return lowered

@@ -2,13 +2,16 @@
 
 `m3search.vocabulary.negation` finds labels that a report denies; a query may deny anything ("no pacemaker"), in more
 ways, and what it does not deny has to be kept. Lists end alike in both: "no effusion, pneumothorax or consolidation"
-denies all three, up to a full stop, "but" or "with".
+denies all three, up to a full stop, "but" or "with". What the vocabulary lists as a finding of its own ("no diabetic
+retinopathy", "CT without contrast") is not a denial.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+
+from m3search.vocabulary.meanings import MEANINGS
 
 _SEEN = r"(?:seen|shown|present|identified|demonstrated|detected|visible|found|evident)"
 _BEFORE = re.compile(  # what follows is denied
@@ -26,9 +29,12 @@ _AFTER = re.compile(  # what precedes is denied
         (?:absent|excluded|ruled\ out|denied|not\ {_SEEN})\b | \s+(?:absent|ruled\ out|not\ {_SEEN})\b""",
     re.IGNORECASE | re.VERBOSE,
 )
+_TERMS = sorted((word for word in MEANINGS if _BEFORE.search(word)), key=lambda word: (-len(word), word))
 _NOT_A_DENIAL = re.compile(  # held back while looking: "cannot exclude effusion" rather suspects it
     r"\b(?:no (?:longer|(?:interval )?(?:change|increase|decrease)|\d)|not only|not sure|(?:cannot|can't|not) (?:be )?"
-    r"(?:exclude|excluded|rule out|ruled out)|without (?:doubt|contrast))\b",
+    r"(?:exclude|excluded|rule out|ruled out)|without (?:doubt|contrast)|(?:"
+    + "|".join(map(re.escape, _TERMS))
+    + r")s?)\b",
     re.IGNORECASE,
 )
 _CLAUSE = re.compile(r"(?:\.(?=\s|$)|[;:()\n])+\s*")
@@ -49,24 +55,27 @@ _FILLER = frozenset({
 class Said:
     """A query text taken apart."""
 
-    kept: str  # what is asked for; "" where nothing but denials is left
+    text: str
+    kept: str  # what of it is asked for; "" where nothing but denials is left
     denied: tuple[str, ...] = ()  # noun phrases, in the order of the text
 
 
 def read_denials(text: str) -> Said:
     """Take a query text apart. A text without a denial is kept as it is.
 
-    >>> read_denials("chest x-ray with cardiomegaly, without pleural effusion or pneumothorax")
-    Said(kept='chest x-ray with cardiomegaly', denied=('pleural effusion', 'pneumothorax'))
+    >>> said = read_denials("chest x-ray with cardiomegaly, without pleural effusion or pneumothorax")
+    >>> said.kept, said.denied
+    ('chest x-ray with cardiomegaly', ('pleural effusion', 'pneumothorax'))
     """
     kept: list[str] = []
     denied: list[str] = []
     for clause in filter(None, (part.strip() for part in _CLAUSE.split(text))):
         _read_clause(clause, kept, denied)
+    text = text.strip()
     if not denied:
-        return Said(text.strip())
+        return Said(text, text)
     words = ". ".join(part for part in kept if _says_something(part))
-    return Said(words, tuple(dict.fromkeys(denied)))
+    return Said(text, words, tuple(dict.fromkeys(denied)))
 
 
 def _read_clause(clause: str, kept: list[str], denied: list[str]) -> None:

@@ -13,6 +13,7 @@ from m3search.search.calibrate import Calibration, Method, Scale
 from m3search.search.candidates import candidates, modalities_of
 from m3search.search.compose import Composed, Composer
 from m3search.search.fuse import Ranked, fuse, in_order
+from m3search.stores import schema
 from m3search.stores.fulltext import FullText
 
 if TYPE_CHECKING:
@@ -110,8 +111,14 @@ class Search:
         item_ids = [item_id for item_id, _ in ranked]
         modality_of = modalities_of(self._store, item_ids)
         if options.hubness:
-            lower = hubness.lowering(self._store, item_ids, self._bank)
-            ranked = in_order([(one, score - scale.of(modality_of[one]).slope * lower[one]) for one, score in ranked])
+            vectors = schema.matrix(self._store.rows(item_ids, ["item_id", "vector"])["vector"])
+            lowered = hubness.lowering(vectors, self._bank).tolist()
+            ranked = in_order(
+                [
+                    (item_id, score - scale.of(modality_of[item_id]).slope * lower)
+                    for (item_id, score), lower in zip(ranked, lowered, strict=True)
+                ]
+            )
         if options.rerank:
             ranked = rerank.by_parts(self._store, ranked, modality_of, scale, query.parts)
         return ranked

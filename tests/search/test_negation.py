@@ -29,7 +29,7 @@ from m3search.vocabulary import denials_in, meaning
     ],
 )  # fmt: skip
 def test_a_denial_is_taken_apart(text: str, kept: str, denied: list[str]) -> None:
-    assert read_denials(text) == Said(kept, tuple(denied))
+    assert read_denials(text) == Said(text, kept, tuple(denied))
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,8 @@ def test_a_denial_is_taken_apart(text: str, kept: str, denied: list[str]) -> Non
         "no change in effusion",
         "no longer intubated",
         "CT without contrast",
+        "No findings",
+        "fundus photograph, no diabetic retinopathy",
         "normal sinus rhythm",
         "nodule",
         "No.",
@@ -47,7 +49,7 @@ def test_a_denial_is_taken_apart(text: str, kept: str, denied: list[str]) -> Non
     ],
 )
 def test_what_denies_nothing_is_kept_whole(text: str) -> None:
-    assert read_denials(text) == Said(text)
+    assert read_denials(text) == Said(text, text)
 
 
 def test_what_the_vocabulary_hears_denied_in_a_report_is_heard_in_a_query() -> None:
