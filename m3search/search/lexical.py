@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from m3search.search.negation import Said, read_denials
 from m3search.stores.fulltext import FullText, stems
 from m3search.vocabulary import denials_in
 
 if TYPE_CHECKING:
     from m3search.filters import Filter
     from m3search.search.fuse import Ranked
-    from m3search.search.negation import Said
 
 MARGIN = 2  # times as many hits are asked for as are wanted, since some are dropped
 
@@ -34,5 +34,4 @@ def by_words(texts: FullText, said: Said, depth: int, where: Filter | None = Non
 
 def _claims(text: str, words: str) -> bool:
     """Whether a text speaks of something without denying it."""
-    denied = denials_in(f"no {words}")
-    return set(stems(words)) <= set(stems(text)) and not (denied and denied & denials_in(text))
+    return set(stems(words)) <= set(stems(read_denials(text).kept))

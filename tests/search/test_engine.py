@@ -78,9 +78,7 @@ def test_the_best_slice_is_the_one_that_looks_like_the_query(engine: Engine, pha
     from pydicom import dcmread
 
     phantom = next(phantom for phantom in phantoms[1] if phantom.modality == "ct" and phantom.format == "dicom")
-    slices = sorted(
-        files_of(phantom, phantoms[0]), key=lambda path: float(dcmread(path).ImagePositionPatient[2]), reverse=True
-    )
+    slices = sorted(files_of(phantom, phantoms[0]), key=lambda path: float(dcmread(path).ImagePositionPatient[2]))
     vectors = engine.encoder.encode_files(slices[::4])
     found = engine.search_many(vectors, k=1, where=f"uri = '{phantom.path}'")
     places = [int(hits[0].best_part.removeprefix("slice=")) for hits in found]
