@@ -85,7 +85,7 @@ def slide(kind: str, seed: int) -> tuple[Item, frozenset[int]]:
 
 
 def _right(encoder: Encoder, query: str, made: Iterator[tuple[Item, frozenset[int]]]) -> float:
-    asked = compose_texts([query], encoder, Calibration.of(encoder))[0].vector
+    asked = compose_texts([query], encoder.encode_text, Calibration.of(encoder))[0].vector
     return float(np.mean([int((encoder.encode_item(item)[1] @ asked).argmax()) in places for item, places in made]))
 
 

@@ -35,7 +35,7 @@ def candidates(
     """
     directions = np.stack([scale.direction for scale in scales])
     alike = not any(scale.lines for scale in scales) or len(modalities) == 1
-    fetch = depth if alike else 2 * depth + SPARE
+    fetch = depth if alike else depth + SPARE
     found = store.search(directions, fetch, where)
     return [
         _listed(neighbours, scale, modalities)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from m3search.stores.folder import IndexFolder
     from m3search.stores.reader import Reader
     from m3search.types import Float32
+
+    EncodeText = Callable[[Sequence[str]], Float32]
 
 NOTHING = Said("", "")
 SHORT_ID = 8  # characters of an item id in the name of a mixed query
@@ -83,7 +85,7 @@ class Composer:
             read_denials(query.text) if query.weights_of("not")[0] else Said(query.text, query.text)
             for query in queries
         ]
-        vector_of = _embedded(self._encoder, said)
+        vector_of = _embedded(self._encoder.encode_text, said)
         return [self._compose(query, one, vector_of) for query, one in zip(queries, said, strict=True)]
 
     def _compose(self, query: Query, said: Said, vector_of: Mapping[str, Float32]) -> Composed:
@@ -155,10 +157,10 @@ def resolve(store: Reader, index: IndexFolder, item_id: str) -> str:
     raise UsageError(f"index {index.path} has no item {item_id!r}")
 
 
-def compose_texts(texts: Sequence[str], encoder: Encoder, calibration: Calibration) -> list[Composed]:
+def compose_texts(texts: Sequence[str], encode_text: EncodeText, calibration: Calibration) -> list[Composed]:
     """Queries of words alone, without an index."""
     said = [read_denials(text) for text in texts]
-    vector_of = _embedded(encoder, said)
+    vector_of = _embedded(encode_text, said)
     found = []
     for one in said:
         vector, length = denying(one, vector_of, calibration)
@@ -187,13 +189,13 @@ def denying(
     return normalise(vector), float(np.linalg.norm(vector))
 
 
-def _embedded(encoder: Encoder, said: Sequence[Said]) -> dict[str, Float32]:
+def _embedded(encode_text: EncodeText, said: Sequence[Said]) -> dict[str, Float32]:
     """What `denying` needs of these texts, embedded together."""
     needed = [
         text for one in said for text in ((one.kept or one.text, *one.denied) if one.denied else (one.text,)) if text
     ]
     texts = list(dict.fromkeys(needed))
-    return dict(zip(texts, encoder.encode_text(texts), strict=True)) if texts else {}
+    return dict(zip(texts, encode_text(texts), strict=True)) if texts else {}
 
 
 def _name(query: Query, files: Sequence[_Ingredient], items: Sequence[_Ingredient]) -> str:
