@@ -248,6 +248,8 @@ class Run:
         self._store.record_failures(rows)
 
     def _finish(self, report: Report) -> None:
+        from m3search.stores import fulltext
+
         columns = ("run_id", "seen", "indexed", "unchanged", "failed", "removed")
         row = {column: getattr(report, column) for column in columns}
         started = datetime.now(UTC) - timedelta(seconds=report.seconds)
@@ -256,6 +258,7 @@ class Run:
             self._tombstones.having(self._deleted).save(self._index)
         if report.indexed or report.removed:
             self._store.optimize()
+            fulltext.build(self._index.tables)
         self._index.reader().publish()
 
     @property

@@ -13,4 +13,7 @@ IndexOption = Annotated[
         "--index", help="Index folder. Default: $M3SEARCH_INDEX, else the nearest .m3search upwards, else here."
     ),
 ]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Encoder, by name or folder. Default: the index's own, else m3bind-small.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

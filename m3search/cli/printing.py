@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from m3search.encoders.bundle import user_folder
+from m3search.search.results import write_csv
 
 if TYPE_CHECKING:
     from m3search.doctor import Finding
@@ -109,7 +110,10 @@ def report(done: Report, as_json: bool) -> None:
         console.print('why files failed: "m3search failures"')
 
 
-def results(found: Results, form: Literal["table", "json", "csv"], sheet: Path | None) -> None:
+Form = Literal["table", "json", "csv"]
+
+
+def results(found: Results, form: Form, sheet: Path | None) -> None:
     """Ranked hits."""
     if form == "json":
         sys.stdout.write(found.to_json() + "\n")
@@ -117,15 +121,37 @@ def results(found: Results, form: Literal["table", "json", "csv"], sheet: Path |
     if form == "csv":
         found.write_csv(sys.stdout)
         return
+    console = Console()
+    console.print(_hits(found))
+    if sheet:
+        console.print(f"contact sheet: {escape(str(sheet))}", soft_wrap=True)
+
+
+def batch(names: Sequence[str], found: Sequence[Results], form: Form, sheet: Path | None) -> None:
+    """Ranked hits of many queries: a JSON list, one CSV table with the query's id first, or a table for each."""
+    if form == "json":
+        _json([{"id": name, **results.to_dict()} for name, results in zip(names, found, strict=True)])
+        return
+    if form == "csv":
+        write_csv(sys.stdout, found, names)
+        return
+    console = Console()
+    for name, results in zip(names, found, strict=True):
+        console.print(Text(plain(name if name == results.query else f"{name}: {results.query}"), style="bold"))
+        console.print(_hits(results))
+    if sheet:
+        console.print(f"contact sheet: {escape(str(sheet))}", soft_wrap=True)
+
+
+def _hits(found: Results) -> Table | str:
+    if not len(found):
+        return "no hits: the index is empty, or nothing in it passes the filters"
     table = _table("rank", "score", "modality", "what", "where", "item")
     for hit in found:
         place = f"{hit.uri} [{hit.best_part}]" if hit.best_part else hit.uri
         words = _short(hit.text or ", ".join(hit.labels), 110)
         _row(table, str(hit.rank), f"{hit.score:.3f}", hit.modality, words, place, hit.item_id[:8])
-    console = Console()
-    console.print(table if len(found) else "no hits: the index is empty, or nothing in it passes the filters")
-    if sheet:
-        console.print(f"contact sheet: {escape(str(sheet))}", soft_wrap=True)
+    return table
 
 
 def item(row: Mapping[str, Any], as_json: bool) -> None:
