@@ -40,7 +40,6 @@ from m3search.search.compose import Composed, compose_texts
 from m3search.search.fuse import Ranked, fuse, in_order
 from m3search.search.lexical import by_words
 from m3search.stores.fulltext import FullText
-from m3search.stores.lance import LanceStore
 
 if TYPE_CHECKING:
     from m3search.types import Float32
@@ -81,6 +80,8 @@ class Gallery:
     """Embedded items and everything that ranks them, as the engine does it."""
 
     def __init__(self, items: LabelledItems, encoder: Encoder, tables: Path) -> None:
+        from m3search.stores.lance import LanceStore  # after the items were decoded: lancedb does not survive a fork
+
         order = items.by_id(np.arange(len(items)))
         self.items = LabelledItems(tuple(items.items[row] for row in order), items.vectors[order])
         self._encoder = encoder

@@ -121,7 +121,7 @@ def query(
         "calibration": calibration.value if calibration else None,
         "hubness": hubness,
         "rerank": rerank,
-    }  # type: ignore[typeddict-item]  # the choices above are the literals
+    }
     engine = Engine.open(index, model)
     if queries is None:
         one = Query.of(text, image, item, like or (), unlike or (), _weights(weight or []))
@@ -135,7 +135,7 @@ def query(
         _write_trec(trec, names, found, engine.index.manifest.encoder)
     if html:
         html.write_text(render(found), encoding="utf-8")
-    form = "json" if as_json else "csv" if as_csv else "table"
+    form: printing.Form = "json" if as_json else "csv" if as_csv else "table"
     if queries is None:
         printing.results(found[0], form, html)
     else:

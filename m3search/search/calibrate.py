@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Method = Literal["none", "mean", "standard", "both"]
 METHODS: tuple[Method, ...] = get_args(Method)
-DEFAULT: Method = "standard"  # for queries that hold words; see benchmarks/fusion.py
+DEFAULT: Method = "standard"  # for queries that hold words; benchmarks/fusion.py measures it beside the others
 
 
 @dataclass(frozen=True, slots=True, eq=False)

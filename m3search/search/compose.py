@@ -96,12 +96,14 @@ class Composer:
         )
         unlike = [_Ingredient(one.name, one.vector, -one.weight, one.item_id) for one in unlike]
         shown = [*files, *items, *like, *unlike]
-        total = np.sum([one.weight * one.vector for one in shown], axis=0, dtype=np.float32)
+        total: Float32 = np.zeros(self._encoder.dim, dtype=np.float32)
+        for one in shown:
+            total = total + np.float32(one.weight) * one.vector
         weight, length = 0.0, 1.0
         if query.text:
             (weight,) = query.weights_of("text")
             words, length = denying(said, vector_of, self._calibration, query.weights_of("not")[0])
-            total = total + weight * words
+            total = total + np.float32(weight) * words
         norm = float(np.linalg.norm(total))
         if norm < 1e-6:
             raise UsageError("the parts of this query cancel each other out; change their weights")

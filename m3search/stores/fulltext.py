@@ -82,9 +82,11 @@ class FullText:
         return _items(self._tables)
 
     def _by_index(self, words: str, k: int, where: Filter | None) -> list[TextHit]:
-        from lancedb.query import MatchQuery
+        from lancedb import query as lance
 
-        query = self._table.search(MatchQuery(words, "text"), query_type="fts").limit(k + SPARE)
+        make: Any = lance.MatchQuery  # whose annotations demand what has defaults
+        match = make(words, "text")
+        query = self._table.search(match, query_type="fts").limit(k + SPARE)
         if where is not None:
             query = query.where(to_sql(where), prefilter=True)
         rows = query.select(["item_id", "text", "_score"]).to_arrow().to_pylist()
