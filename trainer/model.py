@@ -102,7 +102,8 @@ def build_specialist(modality: str, config: TrainConfig, labels: int) -> Special
         else:
             tower = warm_image_tower(config.dim, settings.dropout)
             tower.trunk.freeze(settings.frozen_blocks)
-            tower.to(memory_format=torch.channels_last)  # as the images come: a third faster on a CPU
+            # As the images come: a third faster on a CPU.
+            nn.utils.convert_conv2d_weight_memory_format(tower, torch.channels_last)
         text: TextEncoder = build_text(config, seed)
         if settings.text_tower:
             start = open_clip_model(settings.text_tower)

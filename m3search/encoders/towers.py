@@ -94,7 +94,7 @@ class Lite0(nn.Module):
         self.head = ConvNorm(channels, LITE0_FEATURES, 1)
         self.frozen = 0  # blocks, counted from the input, that do not learn; the stem is among them where there are any
         self._below: tuple[nn.Module, ...] = ()  # a tuple, so that these copies are not among the parameters
-        self.register_load_state_dict_post_hook(lambda trunk, _: trunk.freeze(trunk.frozen))
+        self.register_load_state_dict_post_hook(lambda trunk, _: trunk.freeze(trunk.frozen))  # type: ignore[no-untyped-call]
 
     def freeze(self, blocks: int) -> None:
         """The stem and the first blocks do not learn from here on.
@@ -106,14 +106,15 @@ class Lite0(nn.Module):
         if blocks:
             self.stem.requires_grad_(False)
             self.blocks[:blocks].requires_grad_(False)
-            below = fold_norms(copy.deepcopy(nn.Sequential(self.stem, *self.blocks[:blocks])))
-            self._below = (below.to(memory_format=torch.channels_last),)
+            below = fold_norms(copy.deepcopy(nn.Sequential(self.stem, *list(self.blocks)[:blocks])))
+            self._below = (nn.utils.convert_conv2d_weight_memory_format(below, torch.channels_last),)
 
     def forward(self, x: Tensor) -> Tensor:
         if self._below and not torch.compiler.is_compiling():
             below = self._below[0].to(x.device)
             with torch.no_grad():
-                x = torch.cat([below(part) for part in x.split(AT_ONCE if x.device.type == "cpu" else len(x))])
+                at_once = AT_ONCE if x.device.type == "cpu" else len(x)
+                x = torch.cat([below(part) for part in torch.split(x, at_once)])
             x = self.blocks[self.frozen :](x)
         else:
             x = self.blocks(self.stem(x))
