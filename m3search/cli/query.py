@@ -88,7 +88,7 @@ def query(
         CalibrationChoice | None,
         typer.Option(
             "--calibration",
-            help="How scores of different modalities are made comparable. Default: standard for queries with words, "
+            help="How scores of different modalities are made comparable. Default: mean for queries with words, "
             "none among items.",
         ),
     ] = None,

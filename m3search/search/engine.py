@@ -127,7 +127,7 @@ class Engine:
             where: a filter expression such as "sex = 'F' and year >= 2015"; see `m3search.filters`.
             mode: "vector"; "text" ranks by the words of the items' texts; "hybrid" fuses both by reciprocal ranks.
             group: "study" or "patient": one hit for each, its best item.
-            calibration: "none", "mean", "standard" or "both"; see `m3search.search.calibrate`. Default: "standard" for
+            calibration: "none", "mean", "standard" or "both"; see `m3search.search.calibrate`. Default: "mean" for
                 queries with words where the encoder has statistics; items are compared with items by cosine.
             hubness: lower items that are near to whatever is asked.
             rerank: order the first 100 anew by their parts (slices, tiles, windows).
