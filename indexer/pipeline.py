@@ -26,10 +26,13 @@ from m3search.indexer.rows import RowWriter, text_of
 from m3search.indexer.runners.local import LocalRunner, Task
 from m3search.modalities.reading import raster_image
 from m3search.privacy import PathMask, Pseudonyms
+from m3search.stores.deletion import finish
+from m3search.stores.tombstones import Tombstones
 
 if TYPE_CHECKING:
     from m3search.encoders.base import Encoder
     from m3search.indexer.archives.folder import Archive, FileStat
+    from m3search.indexer.read import Reading
     from m3search.stores.folder import IndexFolder
     from m3search.stores.lance import LanceStore
 
@@ -57,6 +60,7 @@ class Report:
     failed: int
     removed: int
     gone: int  # items whose files are no longer in the archive, not removed
+    deleted: int  # items of the archive that were deleted from the index and stay out
     by_modality: dict[str, int]  # items in the index after the run
     seconds: float
 
@@ -85,6 +89,8 @@ class Run:
         self._run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
         self._failures: dict[Path, UnreadableFile] = {}
         self._indexed = 0
+        self._tombstones: Tombstones  # read once the lock is held
+        self._deleted: list[dict[str, str]] = []  # items of deleted patients that this run met
 
     def run(self, report: Callable[[Progress], None] = lambda _: None) -> Report:
         """Index the archive.
@@ -94,6 +100,8 @@ class Run:
         """
         started = time.monotonic()
         with self._index.lock(), LocalRunner(self._options.workers) as runner:
+            self._tombstones = Tombstones.load(self._index)
+            finish(self._store, self._tombstones)
             self._index = self._index.add_archive(self._archive.root)
             if place := self._index.manifest.archives.index(str(self._archive.root)):
                 self._prefix = f"@{place}/"
@@ -116,6 +124,7 @@ class Run:
                 failed=len(self._failures),
                 removed=removed,
                 gone=len(plan.gone - vanished),
+                deleted=len(plan.deleted) + len(self._deleted),
                 by_modality=self._store.tally("modality"),
                 seconds=round(time.monotonic() - started, 3),
             )
@@ -136,8 +145,8 @@ class Run:
         declared = Declared(self._archive.root, self._archive.rows, self._options.modality)
         known = compare(stats, ledger, declared, mask, self._failures)
         inspected = list(self._inspected(known.to_inspect(ledger), declared, runner, report))
-        plan = Planner(ledger, known, declared, mask, self._pseudonyms).plan(inspected, self._failures)
-        return plan, mask
+        planner = Planner(ledger, known, declared, mask, self._pseudonyms, self._tombstones)
+        return planner.plan(inspected, self._failures), mask
 
     def _inspected(
         self, stats: list[FileStat], declared: Declared, runner: LocalRunner, report: Callable[[Progress], None]
@@ -178,10 +187,18 @@ class Run:
         for done, (work, reading) in enumerate(runner.map(read, tasks), start=1):
             if isinstance(reading, UnreadableFile):
                 self._fail(reading, work.source.files[0])
-            else:
+            elif not self._stays_out(work, reading):
                 yield from embedder.add(work, reading)
             report(Progress("index", done, len(tasks), len(self._failures)))
         yield from embedder.flush()
+
+    def _stays_out(self, work: Work, reading: Reading) -> bool:
+        """Whether the patient was deleted: only a file that was read tells whose it is."""
+        patient_key = RowWriter(self._pseudonyms, self._run_id).patient_key(work, reading)
+        if patient_key not in self._tombstones.patients:
+            return False
+        self._deleted.append({"item_id": work.item_id, "series_key": work.series_key, "patient_key": patient_key})
+        return True
 
     def _write(self, embedded: Iterable[Embedded]) -> None:
         """Commit shard after shard while the next one is being made."""
@@ -231,12 +248,17 @@ class Run:
         self._store.record_failures(rows)
 
     def _finish(self, report: Report) -> None:
+        from m3search.stores import fulltext
+
         columns = ("run_id", "seen", "indexed", "unchanged", "failed", "removed")
         row = {column: getattr(report, column) for column in columns}
         started = datetime.now(UTC) - timedelta(seconds=report.seconds)
         self._store.record_run(row | self._versions | {"started_at": started, "finished_at": datetime.now(UTC)})
+        if self._deleted:  # the next run knows them before it reads them
+            self._tombstones.having(self._deleted).save(self._index)
         if report.indexed or report.removed:
             self._store.optimize()
+            fulltext.build(self._index.tables)
         self._index.reader().publish()
 
     @property

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from m3search import modalities
 from m3search.indexer.archives.folder import FileStat
@@ -20,6 +21,9 @@ from m3search.indexer.ledger import FileEntry, Ledger, State, Stored
 from m3search.modalities.content import item_id_of
 from m3search.privacy import CONTAINED_FROM, PathMask, Pseudonyms
 from m3search.types import ModalityFrom, Source
+
+if TYPE_CHECKING:
+    from m3search.stores.tombstones import Tombstones
 
 LONG_NUMBER = 5  # digits from which an identifier is looked for in the names of all files of an archive
 
@@ -54,6 +58,7 @@ class Plan:
     moved: dict[str, Moved] = field(default_factory=dict)  # by item id: same bytes, other files or times
     superseded: set[str] = field(default_factory=set)  # leftovers of a killed run
     gone: set[str] = field(default_factory=set)  # no file is left in the archive
+    deleted: set[str] = field(default_factory=set)  # ids of items that were deleted from the index and stay out
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,20 +157,27 @@ class Planner:
     """Turns inspected files into a `Plan`."""
 
     def __init__(
-        self, ledger: Ledger, known: Known, declared: Declared, mask: PathMask, pseudonyms: Pseudonyms
+        self,
+        ledger: Ledger,
+        known: Known,
+        declared: Declared,
+        mask: PathMask,
+        pseudonyms: Pseudonyms,
+        tombstones: Tombstones | None = None,
     ) -> None:
         self._ledger = ledger
         self._known = known
         self._declared = declared
         self._mask = mask
         self._pseudonyms = pseudonyms
+        self._tombstones = tombstones
         self._stored_series: dict[str, list[Stored]] = defaultdict(list)
         for item in ledger.items.values():
             if item.series_key:
                 self._stored_series[item.series_key].append(item)
 
     def plan(self, inspected: Sequence[Inspected], failed: Collection[Path] = ()) -> Plan:
-        """Every file of `inspected` ends in the plan: as work or as a moved copy.
+        """Every file of `inspected` ends in the plan: as work, as a moved copy, or as one of a deleted item.
 
         `failed` are files that could not be inspected: what is stored of them stays.
         """
@@ -176,6 +188,7 @@ class Planner:
         self._known = replace(self._known, stats=stats)
         plan = Plan()
         groups = self._grouped(inspected)
+        plan.deleted = self._take_deleted(groups)
         states = self._known.states
         plan.unchanged = {item_id for item_id, state in states.items() if state is State.UNCHANGED}
         plan.gone = {item_id for item_id, state in states.items() if state is State.GONE}
@@ -226,6 +239,17 @@ class Planner:
             if series_key or not group.sources:
                 group.sources[found.path] = None
         return groups
+
+    def _take_deleted(self, groups: dict[str, _Group]) -> set[str]:
+        """Take out of `groups` what was deleted from the index before; returns the ids."""
+        deleted = {
+            key: group.item_id
+            for key, group in groups.items()
+            if self._tombstones is not None and self._tombstones.has(group.item_id, group.series_key)
+        }
+        for key in deleted:
+            del groups[key]
+        return set(deleted.values())
 
     def _joined(self, groups: Mapping[str, _Group], plan: Plan) -> set[str]:
         """New slices of a stored series bring the stored ones back into the work."""

@@ -38,7 +38,7 @@ class RowWriter:
             "text_vector": text_vector,
             "text": text,
             "labels": list(work.row.labels),
-            "patient_key": self.pseudonyms.of(work.row.patient_id or reading.identity.patient_id),
+            "patient_key": self.patient_key(work, reading),
             "study_key": self.pseudonyms.of(reading.identity.study_uid),
             "series_key": work.series_key or self.pseudonyms.of(reading.identity.series_uid),
             "sex": tags.sex or work.row.sex,
@@ -56,6 +56,10 @@ class RowWriter:
             "indexed_at": now,
         }
         return {column: None if isinstance(value, str) and not value else value for column, value in row.items()}
+
+    def patient_key(self, work: Work, reading: Reading) -> str:
+        """Of the patient whom the manifest names, else the file; "" where neither does."""
+        return self.pseudonyms.of(work.row.patient_id or reading.identity.patient_id)
 
     def parts(self, embedded: Embedded) -> list[dict[str, Any]]:
         """Rows of `stores.schema.parts`: none for an item that is one image."""

@@ -17,29 +17,40 @@ if TYPE_CHECKING:
     from m3search.errors import M3SearchError
     from m3search.evaluation import evaluate
     from m3search.indexer import Report, index
-    from m3search.search import Engine, Results
+    from m3search.search import Engine, Query, Results
+    from m3search.search.calibrate import Method
     from m3search.types import Hit
+    from m3search.upkeep import compact, delete, export, undelete, verify
 
 __version__ = "0.1.0"
-__all__ = ["Engine", "Hit", "M3SearchError", "Report", "Results", "evaluate", "index", "load_encoder", "open"]
+__all__ = [
+    "Engine", "Hit", "M3SearchError", "Query", "Report", "Results", "compact", "delete", "evaluate", "export", "index",
+    "load_encoder", "open", "undelete", "verify",
+]  # fmt: skip
 
 _HOMES = {
     "Engine": "m3search.search",
     "Hit": "m3search.types",
     "M3SearchError": "m3search.errors",
     "Report": "m3search.indexer",
+    "Query": "m3search.search",
     "Results": "m3search.search",
+    "compact": "m3search.upkeep",
+    "delete": "m3search.upkeep",
     "evaluate": "m3search.evaluation",
+    "export": "m3search.upkeep",
     "index": "m3search.indexer",
     "load_encoder": "m3search.encoders",
+    "undelete": "m3search.upkeep",
+    "verify": "m3search.upkeep",
 }
 
 
-def open(path: Path | str | None = None, model: str | Path | None = None) -> Engine:
+def open(path: Path | str | None = None, model: str | Path | None = None, calibration: Method | None = None) -> Engine:
     """The engine of an index; see `m3search.search.Engine.open`."""
     from m3search.search import Engine
 
-    return Engine.open(path, model)
+    return Engine.open(path, model, calibration)
 
 
 def __getattr__(name: str) -> Any:  # names load their module when first used: `import m3search` costs nothing

@@ -8,8 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from m3search.cli import upkeep
 from m3search.cli.bench import app as bench_app
-from m3search.errors import MissingExtra, UsageError
+from m3search.cli.options import IndexOption, JsonOption, ModelOption
+from m3search.cli.query import query
+from m3search.errors import MissingExtra
 
 app = typer.Typer(
     name="m3search",
@@ -23,17 +26,9 @@ app = typer.Typer(
 model_app = typer.Typer(help="The encoders that are installed here.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 app.add_typer(bench_app, name="bench")
+for command in upkeep.COMMANDS:
+    app.command()(command)
 
-IndexOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--index", help="Index folder. Default: $M3SEARCH_INDEX, else the nearest .m3search upwards, else here."
-    ),
-]
-ModelOption = Annotated[
-    str | None, typer.Option("--model", help="Encoder, by name or folder. Default: the index's own, else m3bind-small.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ImportPrecision = Literal["fp16", "fp32"]
 ItemArgument = Annotated[str, typer.Argument(help="Item id, or a beginning that only it has.")]
 
@@ -86,36 +81,7 @@ def index(
         raise typer.Exit(4)
 
 
-@app.command()
-def query(
-    text: Annotated[str | None, typer.Argument(help='What to look for, in plain words: "pleural effusion".')] = None,
-    image: Annotated[
-        Path | None, typer.Option("--image", help="An image, DICOM or ECG file to find similar items to.")
-    ] = None,
-    item: Annotated[str | None, typer.Option("--item", help="A stored item to find similar ones to.")] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
-    modality: Annotated[str | None, typer.Option("--modality", help="Only these modalities, joined by commas.")] = None,
-    where: Annotated[
-        str | None, typer.Option("--where", help="""Only items that match, e.g. "sex = 'F' and year >= 2015".""")
-    ] = None,
-    index: IndexOption = None,
-    model: ModelOption = None,
-    as_json: JsonOption = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    html: Annotated[Path | None, typer.Option("--html", help="Write a contact sheet with thumbnails.")] = None,
-) -> None:
-    """Search the index by a text, by a file, or by a stored item."""
-    from m3search.cli import printing
-    from m3search.search import Engine
-
-    if as_json and as_csv:
-        raise UsageError("choose one of --json and --csv")
-    names = None if modality is None else [name.strip() for name in modality.split(",")]
-    engine = Engine.open(index, model)
-    results = engine.search(text, image=image, item=item, k=k, modality=names, where=where)
-    if html:
-        results.save_html(html)
-    printing.results(results, "json" if as_json else "csv" if as_csv else "table", html)
+app.command()(query)
 
 
 @app.command()

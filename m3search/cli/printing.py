@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from m3search.encoders.bundle import user_folder
+from m3search.search.results import write_csv
 
 if TYPE_CHECKING:
     from m3search.doctor import Finding
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
     from m3search.indexer import Progress, Report
     from m3search.search import Results
     from m3search.search.engine import Status
+    from m3search.stores.compact import Compaction
+    from m3search.stores.deletion import Deletion
+    from m3search.stores.export import Export
+    from m3search.stores.verify import Verification
     from m3search.trainer.importing import Imported
 
+LISTED = 10  # ids of deleted items that are printed
 STAGES = {"scan": "looking", "inspect": "inspecting", "index": "indexing"}
 
 
@@ -98,11 +104,16 @@ def report(done: Report, as_json: bool) -> None:
         console.print(f"removed {done.removed}")
     if done.gone:
         console.print(f"{done.gone} items have no file in the archive any more: --prune removes them")
+    if done.deleted:
+        console.print(f'{done.deleted} deleted items stay out: "m3search undelete" lets them in again')
     if done.failed:
         console.print('why files failed: "m3search failures"')
 
 
-def results(found: Results, form: Literal["table", "json", "csv"], sheet: Path | None) -> None:
+Form = Literal["table", "json", "csv"]
+
+
+def results(found: Results, form: Form, sheet: Path | None) -> None:
     """Ranked hits."""
     if form == "json":
         sys.stdout.write(found.to_json() + "\n")
@@ -110,15 +121,37 @@ def results(found: Results, form: Literal["table", "json", "csv"], sheet: Path |
     if form == "csv":
         found.write_csv(sys.stdout)
         return
+    console = Console()
+    console.print(_hits(found))
+    if sheet:
+        console.print(f"contact sheet: {escape(str(sheet))}", soft_wrap=True)
+
+
+def batch(names: Sequence[str], found: Sequence[Results], form: Form, sheet: Path | None) -> None:
+    """Ranked hits of many queries: a JSON list, one CSV table with the query's id first, or a table for each."""
+    if form == "json":
+        _json([{"id": name, **results.to_dict()} for name, results in zip(names, found, strict=True)])
+        return
+    if form == "csv":
+        write_csv(sys.stdout, found, names)
+        return
+    console = Console()
+    for name, results in zip(names, found, strict=True):
+        console.print(Text(plain(name if name == results.query else f"{name}: {results.query}"), style="bold"))
+        console.print(_hits(results))
+    if sheet:
+        console.print(f"contact sheet: {escape(str(sheet))}", soft_wrap=True)
+
+
+def _hits(found: Results) -> Table | str:
+    if not len(found):
+        return "no hits: the index is empty, or nothing in it passes the filters"
     table = _table("rank", "score", "modality", "what", "where", "item")
     for hit in found:
         place = f"{hit.uri} [{hit.best_part}]" if hit.best_part else hit.uri
         words = _short(hit.text or ", ".join(hit.labels), 110)
         _row(table, str(hit.rank), f"{hit.score:.3f}", hit.modality, words, place, hit.item_id[:8])
-    console = Console()
-    console.print(table if len(found) else "no hits: the index is empty, or nothing in it passes the filters")
-    if sheet:
-        console.print(f"contact sheet: {escape(str(sheet))}", soft_wrap=True)
+    return table
 
 
 def item(row: Mapping[str, Any], as_json: bool) -> None:
@@ -170,6 +203,60 @@ def failures(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     Console().print(table if rows else "every file could be read")
 
 
+def deletion(found: Deletion, as_json: bool) -> None:
+    """What was deleted, or would be."""
+    if as_json:
+        _json(asdict(found))
+        return
+    held = ", ".join(f"{count} {name}" for name, count in found.by_modality.items()) or "nothing"
+    console = Console()
+    console.print(f"{'deleted' if found.done else 'would delete'} {held} and {found.parts} parts")
+    for item_id in found.item_ids[:LISTED]:
+        console.print(f"  {item_id}", soft_wrap=True)
+    if len(found.item_ids) > LISTED:
+        console.print(f"  and {len(found.item_ids) - LISTED} more (--json lists all)")
+    if found.done and found.item_ids:
+        console.print('gone from every search; "m3search compact" also removes their bytes from the files')
+
+
+def verification(found: Verification, as_json: bool) -> None:
+    """What was checked, and what to do where something is wrong."""
+    if as_json:
+        _json(asdict(found) | {"ok": found.ok})
+        return
+    table = _table("", "what", "found")
+    for check in found.checks:
+        table.add_row("[green]ok[/]" if check.ok else "[red]wrong[/]", *map(escape, (check.what, plain(check.found))))
+        if check.remedy:
+            table.add_row("", "", escape(f"→ {check.remedy}"))
+    Console().print(table)
+
+
+def compaction(done: Compaction, as_json: bool) -> None:
+    """What a compaction gave back."""
+    if as_json:
+        _json(asdict(done))
+        return
+    before, after = done.before, done.after
+    console = Console()
+    console.print(f"{_size(before.bytes)} in {before.files} files, {before.versions} versions before")
+    console.print(f"{_size(after.bytes)} in {after.files} files, {after.versions} versions after {done.seconds:.1f} s")
+    if done.rewritten:
+        console.print("the tables were rewritten: no byte of a deleted item is left in them")
+
+
+def export(written: Export, as_json: bool) -> None:
+    """What an export wrote."""
+    if as_json:
+        _json(asdict(written))
+        return
+    console = Console()
+    console.print(escape(f"{written.items} items: {written.file}"), soft_wrap=True)
+    if written.parts_file:
+        console.print(escape(f"{written.parts} parts: {written.parts_file}"), soft_wrap=True)
+    console.print(f"{_size(written.bytes)}; protect it as you protect the archive")
+
+
 def models(found: Sequence[FoundBundle], as_json: bool) -> None:
     """The bundles found here."""
     if as_json:
@@ -203,6 +290,10 @@ def doctor(found: Sequence[Finding], as_json: bool) -> None:
         verdict = "[green]ok[/]" if finding.ok else "[yellow]--[/]"
         table.add_row(verdict, *map(escape, (finding.what, finding.found, finding.advice)))
     Console().print(table)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def _short(text: str, longest: int) -> str:

@@ -57,6 +57,10 @@ class Encoder(ABC):
     def guess_modality(self, image: UInt8) -> tuple[str, float]:
         """Which image modality a raster (H, W, 3) shows, and the confidence in [0, 1]."""
 
+    def calibration(self) -> Mapping[str, Any]:
+        """Statistics frozen with the weights, as calibration.json of a bundle has them; {} where there are none."""
+        return {}
+
     def input_of(self, modality: str) -> InputSpec:
         """What the tower of that modality takes.
 

@@ -72,6 +72,10 @@ class BundleEncoder(Encoder):
         best = int(odds.argmax())
         return str(router["modalities"][best]), float(odds[best] / odds.sum())
 
+    def calibration(self) -> Mapping[str, Any]:
+        """See `Encoder`."""
+        return self.bundle.calibration()
+
     def _embed_text(self, texts: Sequence[str]) -> Float32:
         network = self._network(self.bundle.text, "f32", "embedding")
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from m3search import filters, modalities
 from m3search.encoders import load_encoder
 from m3search.errors import UsageError
+from m3search.search.compose import Composed, of_vector, resolve
+from m3search.search.query import HowAsked, Options, Query, Weights
+from m3search.search.ranking import Search
+from m3search.search.rerank import best_parts
 from m3search.search.results import Mode, Results
-from m3search.stores.base import Neighbours
 from m3search.stores.folder import IndexFolder, locate
 from m3search.types import Hit
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from m3search.encoders.base import Encoder
     from m3search.filters import Filter
+    from m3search.search.calibrate import Method
+    from m3search.search.fuse import Ranked
     from m3search.stores.reader import Reader
     from m3search.types import Float32
 
@@ -48,29 +51,28 @@ class Status:
     bytes_on_disk: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Query:
-    words: str  # how results name the query
-    vector: Float32  # (D,), unit length
-    item_id: str = ""  # of the stored item that the query is
-
-
 class Engine:
     """Searches one index. Safe to share between threads once its encoder and store have been used."""
 
-    def __init__(self, index: IndexFolder, encoder: Encoder | None = None) -> None:
-        """`encoder`: the one to search with; None loads the one the index was built with, when first needed.
+    def __init__(self, index: IndexFolder, encoder: Encoder | None = None, calibration: Method | None = None) -> None:
+        """
+        Args:
+            encoder: the one to search with; None loads the one the index was built with, when first needed.
+            calibration: for queries that do not say; see `search`.
 
         Raises:
             EncoderMismatch: `encoder` is not the one the index was built with.
         """
         self.index = index
+        self._method = calibration
         if encoder is not None:
             index.check_encoder(encoder.name, encoder.fingerprint)
             self.__dict__["encoder"] = encoder
 
     @classmethod
-    def open(cls, path: Path | str | None = None, model: str | Path | None = None) -> Engine:
+    def open(
+        cls, path: Path | str | None = None, model: str | Path | None = None, calibration: Method | None = None
+    ) -> Engine:
         """The engine of the index at `path`; see `stores.folder.locate` for the default.
 
         Raises:
@@ -78,7 +80,7 @@ class Engine:
             EncoderMismatch: `model` is not the one the index was built with.
         """
         index = IndexFolder.open(locate(path))
-        return cls(index, load_encoder(model) if model is not None else None)
+        return cls(index, load_encoder(model) if model is not None else None, calibration)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -100,39 +102,66 @@ class Engine:
         self,
         text: str | None = None,
         *,
-        image: Path | str | None = None,
-        item: str | None = None,
-        k: int = 10,
-        modality: str | Sequence[str] | None = None,
-        where: str | None = None,
+        image: Path | str | Sequence[Path | str] | None = None,
+        item: str | Sequence[str] | None = None,
+        like: str | Sequence[str] = (),
+        unlike: str | Sequence[str] = (),
+        weights: Weights | None = None,
+        **how: Unpack[HowAsked],
     ) -> Results:
-        """The k items nearest to a text, to a file, or to a stored item.
+        """The k items nearest to a text, to files, to stored items, or to any mixture of them.
 
         Args:
-            text: a finding in plain words: "pleural effusion".
-            image: an image, DICOM or ECG file, prepared as for indexing. A file that the index holds is recognised by
-                its bytes and stands for its item; so does a slice for its series.
-            item: the `item_id` of a stored item.
+            text: a finding in plain words: "pleural effusion". What it denies ("no effusion", "without", "excluding",
+                "is absent", …) is taken away from the query.
+            image: an image, DICOM or ECG file, or several of any modalities, prepared as for indexing. A file that the
+                index holds is recognised by its bytes and stands for its item; so does a slice for its series.
+            item: the `item_id` of a stored item, or several, or unique beginnings.
+            like, unlike: stored items that hits should resemble more, or less (Rocchio). They are not hits themselves.
+            weights: of "text", "image", "item", "like", "unlike" and "not" (what the text denies): a number each, or a
+                list with one for each value. Negative ones turn away. Default: `query.WEIGHTS`.
+
+        Keyword arguments that tell how to search:
+            k: how many hits.
             modality: only hits of this modality or these. It does not say what `image` shows: see `encode_files`.
             where: a filter expression such as "sex = 'F' and year >= 2015"; see `m3search.filters`.
+            mode: "vector"; "text" ranks by the words of the items' texts; "hybrid" fuses both by reciprocal ranks.
+            group: "study" or "patient": one hit for each, its best item.
+            calibration: "none", "mean", "standard" or "both"; see `m3search.search.calibrate`. Default: "mean" for
+                queries with words where the encoder has statistics; items are compared with items by cosine.
+            hubness: lower items that are near to whatever is asked.
+            rerank: order the first 100 anew by their parts (slices, tiles, windows).
 
         Raises:
-            UsageError: none or several of text, image and item; no such item, modality or file; k < 1; a blank text.
+            UsageError: nothing to search for; no such item, modality, file or option; k < 1; a blank text.
             FilterError: `where` cannot be understood.
             UnreadableFile: `image` cannot be read.
             EncoderMismatch: the encoder at hand is not the one the index was built with.
         """
-        if k < 1:
-            raise UsageError(f"k must be at least 1, not {k}")
+        return self.search_many([Query.of(text, image, item, like, unlike, weights)], **how)[0]
+
+    def search_many(self, queries: Sequence[str | Query] | Float32, **how: Unpack[HowAsked]) -> list[Results]:
+        """Results of many queries, in their order; texts are embedded together and scored together.
+
+        Args:
+            queries: texts, `Query` values, or vectors of one's own, float32 (Q, D).
+            how: as for `search`.
+
+        Raises:
+            UsageError: as for `search`; vectors of another dimension.
+        """
         started = time.perf_counter()
-        where_filter = _filter(modality, where)
-        query = self._query(text, image, item)
-        neighbours = self.store.search(query.vector[np.newaxis], k, where_filter)[0]
-        if query.item_id:
-            neighbours = self._led_by(query, neighbours, where_filter)
-        hits = self._hits(neighbours, query.vector)
-        mode: Mode = "exact" if where_filter is None else "filtered-exact"
-        return Results(query.words, mode, (time.perf_counter() - started) * 1000, hits, self._thumbnails)
+        options = Options(**how)
+        where = _filter(options.modality, options.where)
+        composed = self._composed(queries)
+        ranked = self._search.ranked(composed, options, where, self._method)
+        mode: Mode = "exact" if where is None else "filtered-exact"
+        hits = [self._hits(found, query.vector) for found, query in zip(ranked, composed, strict=True)]
+        took = (time.perf_counter() - started) * 1000 / max(len(composed), 1)
+        return [
+            Results(query.name, mode, took, found, self._thumbnails)
+            for query, found in zip(composed, hits, strict=True)
+        ]
 
     def show(self, item_id: str) -> dict[str, Any]:
         """Everything stored of one item, but for its vectors and thumbnail. `item_id` may be a unique beginning.
@@ -179,62 +208,26 @@ class Engine:
         rows: list[dict[str, Any]] = self.store.record.failures().to_pylist()
         return rows
 
-    def _query(self, text: str | None, image: Path | str | None, item: str | None) -> _Query:
-        given = [value for value in (text, image, item) if value is not None]
-        if len(given) != 1:
-            raise UsageError("a query is one of: a text, a file (--image), a stored item (--item)")
-        if text is not None:
-            if not text.strip():
-                raise UsageError("the query text is empty; say what to look for")
-            return _Query(text, self.encoder.encode_text([text])[0])
-        if image is not None:
-            return self._query_by_file(Path(image))
-        item_id = self._resolve(str(item))
-        return _Query(item_id, self._vector(item_id), item_id)
+    @cached_property
+    def _search(self) -> Search:
+        return Search(self.index, self.store, self.encoder)
 
-    def _query_by_file(self, path: Path) -> _Query:
-        if not path.is_file():
-            raise UsageError(
-                f"{path} is a folder: query with one of its files"
-                if path.is_dir()
-                else f"there is no file {path} to query with"
-            )
-        from m3search.search.recognise import recognise
-
-        file = recognise(path, self.index, self.store)
-        if file.item_id:
-            return _Query(file.name, self._vector(file.item_id), file.item_id)
-        return _Query(file.name, self.encoder.encode_files([path])[0])
-
-    def _vector(self, item_id: str) -> Float32:
-        from m3search.encoders.base import normalise
-        from m3search.stores import schema
-
-        return normalise(schema.matrix(self.store.rows([item_id], ["item_id", "vector"])["vector"])[0])
-
-    def _led_by(self, query: _Query, neighbours: Neighbours, where: Filter | None) -> Neighbours:
-        """The item that the query is comes first where it passes the filter, also before others with its very vector:
-        the same picture in another compression.
-        """
-        itself = filters.equals("item_id", query.item_id)
-        if not self.store.count(itself if where is None else filters.all_of([where, itself])):
-            return neighbours
-        others = [row for row, item_id in enumerate(neighbours.ids) if item_id != query.item_id][: len(neighbours) - 1]
-        ids = (query.item_id, *(neighbours.ids[row] for row in others))
-        return Neighbours(ids, np.concatenate([neighbours.scores[:1], neighbours.scores[others]]))
+    def _composed(self, queries: Sequence[str | Query] | Float32) -> list[Composed]:
+        if isinstance(queries, np.ndarray):
+            if queries.ndim != 2 or queries.shape[1] != self.index.manifest.dim:
+                raise UsageError(f"query vectors must be (Q, {self.index.manifest.dim}), not {queries.shape}")
+            return [of_vector(vector, str(row)) for row, vector in enumerate(queries, start=1)]
+        if isinstance(queries, str):
+            raise UsageError("search_many takes a list of queries, not one text")
+        return self._search.composer.compose([Query.of(one) if isinstance(one, str) else one for one in queries])
 
     def _resolve(self, item_id: str) -> str:
-        found = self.store.matching(filters.starts_with("item_id", item_id))
-        if len(found) == 1 or item_id in found:
-            return item_id if item_id in found else found[0]
-        if found:
-            raise UsageError(f"{len(found)} items begin with {item_id!r}; give more of the id")
-        raise UsageError(f"index {self.index.path} has no item {item_id!r}")
+        return resolve(self.store, self.index, item_id)
 
-    def _hits(self, neighbours: Neighbours, vector: Float32) -> tuple[Hit, ...]:
-        rows = self.store.rows(neighbours.ids, HIT_COLUMNS).to_pylist()
-        best = self._best_parts([row["item_id"] for row in rows if (row["parts"] or 0) > 1], vector)
-        score_of = dict(zip(neighbours.ids, neighbours.scores.tolist(), strict=True))
+    def _hits(self, ranked: Ranked, vector: Float32) -> tuple[Hit, ...]:
+        rows = self.store.rows([item_id for item_id, _ in ranked], HIT_COLUMNS).to_pylist()
+        best = best_parts(self.store, [row["item_id"] for row in rows if (row["parts"] or 0) > 1], vector)
+        score_of = dict(ranked)
         return tuple(
             Hit(
                 rank=rank,
@@ -254,20 +247,6 @@ class Engine:
     def _thumbnails(self, item_ids: Sequence[str]) -> dict[str, bytes]:
         rows = self.store.rows(item_ids, ["item_id", "thumbnail"]).to_pylist()
         return {row["item_id"]: row["thumbnail"] or b"" for row in rows}
-
-    def _best_parts(self, item_ids: Sequence[str], vector: Float32) -> Mapping[str, str]:
-        """The locator of each item's part nearest to the query."""
-        if not item_ids:
-            return {}
-        from m3search.stores import schema
-
-        parts: pa.Table = self.store.parts_of(item_ids)
-        scores = schema.matrix(parts["vector"]) @ vector
-        best: dict[str, str] = {}
-        ids, locators = parts["item_id"].to_pylist(), parts["locator"].to_pylist()
-        for row in np.argsort(-scores, kind="stable"):
-            best.setdefault(ids[row], locators[row])
-        return best
 
 
 def _filter(modality: str | Sequence[str] | None, where: str | None) -> Filter | None:

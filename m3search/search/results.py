@@ -51,17 +51,18 @@ class Results(Sequence[Hit]):
         """One mapping per hit, without thumbnails."""
         return [{column: getattr(hit, column) for column in COLUMNS} for hit in self.hits]
 
-    def to_json(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
         """The object that `m3search query --json` prints."""
         head = {"query": self.query, "mode": self.mode, "took_ms": round(self.took_ms, 2)}
-        return json.dumps(head | {"hits": self.rows()}, ensure_ascii=False, indent=2)
+        return head | {"hits": self.rows()}
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=2)
 
     def write_csv(self, file: TextIO) -> None:
         """A header line and one line per hit; labels joined by "|" as in a manifest."""
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for row in self.rows():
-            writer.writerow(row | {"labels": "|".join(row["labels"])})
+        write_csv(file, [self])
 
     def to_arrow(self) -> pa.Table:
         """A pyarrow.Table, one row per hit."""
@@ -82,3 +83,12 @@ class Results(Sequence[Hit]):
         path = Path(path)
         path.write_text(render([self]), encoding="utf-8")
         return path
+
+
+def write_csv(file: TextIO, found: Sequence[Results], names: Sequence[str] = ()) -> None:
+    """`Results.write_csv` for several queries; with `names`, a first column "query" tells whose hit a line is."""
+    writer = csv.DictWriter(file, ("query", *COLUMNS) if names else COLUMNS)
+    writer.writeheader()
+    for name, results in zip(names or [""] * len(found), found, strict=True):
+        for row in results.rows():
+            writer.writerow(row | {"labels": "|".join(row["labels"])} | ({"query": name} if names else {}))

@@ -247,11 +247,15 @@ class LanceStore:
         """`schema.runs` rows, oldest first."""
         return self._runs.search().to_arrow().sort_by([("started_at", "ascending"), ("run_id", "ascending")])
 
-    def optimize(self, keep: timedelta = READERS_KEEP) -> None:
-        """After a run: drop parts without an item, merge small fragments, forget versions older than `keep`."""
+    def drop_strays(self) -> None:
+        """Remove parts that no item refers to: what a killed write or deletion left."""
         owners = set(self._parts.search().select(["item_id"]).to_arrow()["item_id"].to_pylist())
         for ids in _chunks(sorted(owners - set(self.matching()))):
             self._parts.delete(f"item_id IN ({_literals(ids)})")
+
+    def optimize(self, keep: timedelta = READERS_KEEP) -> None:
+        """After a run: drop parts without an item, merge small fragments, forget versions older than `keep`."""
+        self.drop_strays()
         for table in (self._items, self._parts):
             if table.count_rows() >= SCALAR_INDEX_FROM and not table.list_indices():
                 table.create_index("item_id", config=BTree())

@@ -109,6 +109,54 @@ def test_query_by_file_finds_the_file_itself_and_filters_across_modalities(
     assert {hit["modality"] for hit in other["hits"]} == {"ct", "ecg"}
 
 
+def test_a_mixed_query_of_words_files_and_items(m3search, phantoms: Phantoms, indexed: Path) -> None:
+    files = {
+        phantom.modality: phantoms[0] / phantom.path for phantom in phantoms[1] if phantom.path[-3:] in ("hea", "png")
+    }
+    one, other = (("--image", files[name]) for name in ("ecg", "retina"))
+    answer = json.loads(m3search("query", *one, *other, "--index", indexed, "-k", 4, "--json")[1])
+    assert answer["query"] == f"{files['ecg'].name} + {files['retina'].name}"
+    assert {hit["modality"] for hit in answer["hits"]} == {"ecg", "retina"}
+    seen = [hit["item_id"] for hit in answer["hits"]]
+    told = ("--like", seen[0], "--unlike", seen[1], "--weight", "unlike=0.5")
+    answer = json.loads(m3search("query", "ecg", *told, "--index", indexed, "--json")[1])
+    assert not {seen[0], seen[1]} & {hit["item_id"] for hit in answer["hits"]}
+
+
+def test_modes_groups_and_reranking(m3search, phantoms: Phantoms, indexed: Path) -> None:
+    wanted = next(phantom for phantom in phantoms[1] if phantom.modality == "ecg")
+    arguments = ("query", wanted.text, "--index", indexed, "--json")
+    for mode, depth in (("text", 1), ("hybrid", 3)):  # to the fake encoder all ECGs are alike
+        hits = json.loads(m3search(*arguments, "--mode", mode, "-k", depth)[1])["hits"]
+        assert wanted.path in [hit["uri"] for hit in hits]
+    hits = json.loads(m3search(*arguments, "--group", "patient", "-k", 20)[1])["hits"]
+    keys = [hit["patient_key"] for hit in hits if hit["patient_key"]]
+    assert len(keys) == len(set(keys))
+    plain, late = (
+        json.loads(m3search(*arguments, *more, "-k", 20)[1])["hits"] for more in ((), ("--rerank", "--hubness"))
+    )
+    assert {hit["item_id"] for hit in plain} == {hit["item_id"] for hit in late}
+
+
+def test_many_queries_from_a_file(m3search, indexed: Path, tmp_path: Path) -> None:
+    from m3search.evaluation.trec import read_run
+
+    asked = tmp_path / "queries.txt"
+    asked.write_text("q1\tchest x-ray\nq2\tno ecg\n")
+    run, sheet = tmp_path / "run.txt", tmp_path / "sheet.html"
+    arguments = ("query", "--queries", asked, "--index", indexed, "-k", 3)
+    answers = json.loads(m3search(*arguments, "--json", "--trec", run, "--html", sheet)[1])
+    assert [(answer["id"], answer["query"]) for answer in answers] == [("q1", "chest x-ray"), ("q2", "no ecg")]
+    ranked = {answer["id"]: [hit["item_id"] for hit in answer["hits"]] for answer in answers}
+    assert {query: [document for document, _ in found] for query, found in read_run(run).items()} == ranked
+    assert sheet.read_text().count("<section>") == 2
+    rows = list(csv.DictReader(io.StringIO(m3search(*arguments, "--csv")[1])))
+    assert [row["query"] for row in rows] == ["q1"] * 3 + ["q2"] * 3
+    assert "q1: chest x-ray" in m3search(*arguments)[1]
+    m3search("query", "ecg", "--index", indexed, "-k", 2, "--trec", run)
+    assert [len(found) for found in read_run(run).values()] == [2]
+
+
 def test_where_filters_by_typed_conditions(m3search, indexed: Path) -> None:
     out = m3search("query", "x-ray", "--where", "sex = 'F' and modality in (xray, ct)", "--index", indexed, "--json")[1]
     hits = json.loads(out)["hits"]
@@ -133,7 +181,7 @@ def test_show_status_and_failures_for_people(m3search, indexed: Path, tmp_path: 
     ("arguments", "code", "message"),
     [
         (("query",), 2, "a query is one of"),
-        (("query", "a", "--item", "b"), 2, "a query is one of"),
+        (("query", "a", "--item", "zzzz"), 2, "has no item 'zzzz'"),
         (("query", "  "), 2, "the query text is empty"),
         (("query", "a", "--modality", "mri"), 2, "there is no modality 'mri'"),
         (("query", "a", "--modality", ""), 2, "there is no modality ''"),
@@ -141,6 +189,12 @@ def test_show_status_and_failures_for_people(m3search, indexed: Path, tmp_path: 
         (("query", "--item", "zzzz"), 2, "has no item 'zzzz'"),
         (("query", "--image", "nowhere.dcm"), 2, "there is no file"),
         (("query", "a", "--json", "--csv"), 2, "choose one of"),
+        (("query", "a", "--weight", "text"), 2, "write KIND=NUMBER"),
+        (("query", "a", "--weight", "words=1"), 2, "there is no weight 'words'"),
+        (("query", "--unlike", "a"), 2, "a query is one of"),
+        (("query", "--queries", "nowhere.txt"), 2, "there is no file nowhere.txt of queries"),
+        (("query", "a", "--queries", "nowhere.txt"), 2, "--queries holds the whole queries"),
+        (("query", "a", "--calibration", "standard"), 2, "has no statistics"),
         (("show", "zzzz"), 2, "has no item 'zzzz'"),
     ],
 )

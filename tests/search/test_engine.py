@@ -74,6 +74,18 @@ def test_an_item_comes_before_others_with_its_very_vector(phantoms: Phantoms, tm
             assert engine.search(item=hits[0].item_id, k=k)[0].uri == f"{number}.png"
 
 
+def test_the_best_slice_is_the_one_that_looks_like_the_query(engine: Engine, phantoms: Phantoms) -> None:
+    from pydicom import dcmread
+
+    phantom = next(phantom for phantom in phantoms[1] if phantom.modality == "ct" and phantom.format == "dicom")
+    slices = sorted(files_of(phantom, phantoms[0]), key=lambda path: float(dcmread(path).ImagePositionPatient[2]))
+    vectors = engine.encoder.encode_files(slices[::4])
+    found = engine.search_many(vectors, k=1, where=f"uri = '{phantom.path}'")
+    places = [int(hits[0].best_part.removeprefix("slice=")) for hits in found]
+    wanted = range(0, len(slices), 4)
+    assert max(abs(place - true) for place, true in zip(places, wanted, strict=True)) <= 1  # not every slice is a part
+
+
 def test_a_filter_may_leave_the_query_itself_out(engine: Engine, phantoms: Phantoms) -> None:
     phantom = next(phantom for phantom in phantoms[1] if phantom.modality == "ecg")
     hits = engine.search(image=phantoms[0] / phantom.path, modality=["xray", "ct"])

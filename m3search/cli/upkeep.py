@@ -1,0 +1,113 @@
+"""Commands that keep an index in order. `commands` adds them to `m3search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from m3search.cli.options import IndexOption, JsonOption
+from m3search.errors import UsageError
+
+VectorPrecision = Literal["fp32", "fp16"]
+PATIENT = "A patient_key, or the patient's own id: it is hashed at once, never kept and never shown."
+WhereOption = Annotated[
+    str | None, typer.Option("--where", help="""Items that match, e.g. "sex = 'F' and year < 2015".""")
+]
+
+
+def delete(
+    item: Annotated[
+        list[str] | None, typer.Option("--item", help="An item id, or a beginning that only it has; may be repeated.")
+    ] = None,
+    patient: Annotated[
+        str | None, typer.Option("--patient", help=f"Everything of one patient, also what is found later. {PATIENT}")
+    ] = None,
+    where: WhereOption = None,
+    index: IndexOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete items from the index for good. The archive stays as it is; the next index run does not bring them back.
+
+    What a search can reach is gone at once; "m3search compact" also removes it from the files.
+    """
+    from m3search import upkeep
+    from m3search.cli import printing
+
+    if as_json and not (yes or dry_run):
+        raise UsageError("--json does not ask: add --yes to delete, or --dry-run to see what would be deleted")
+    selected: dict[str, Any] = {"items": item or (), "patient": patient, "where": where}
+    if not yes:
+        found = upkeep.delete(index, **selected, dry_run=True)
+        if dry_run or found.item_ids:
+            printing.deletion(found, as_json)
+        if dry_run:
+            return
+        if found.item_ids:
+            typer.confirm("Delete them for good?", abort=True)
+    printing.deletion(upkeep.delete(index, **selected), as_json)
+
+
+def undelete(
+    item: Annotated[
+        list[str] | None, typer.Option("--item", help="A whole item id, as delete printed it; may be repeated.")
+    ] = None,
+    patient: Annotated[
+        str | None, typer.Option("--patient", help=f"All that was deleted as this patient's. {PATIENT}")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that was ever deleted.")] = False,
+    index: IndexOption = None,
+) -> None:
+    """Let deleted items in again. They come back when the next index run meets their files."""
+    from m3search import upkeep
+
+    lifted = upkeep.undelete(index, items=item or (), patient=patient, everything=everything)
+    typer.echo(f"lifted {lifted} deletions; run m3search index to read the files again")
+
+
+def verify(index: IndexOption = None, as_json: JsonOption = False) -> None:
+    """Check that the index is whole and that nothing deleted can be reached. Exits with 1 if something is wrong."""
+    from m3search import upkeep
+    from m3search.cli import printing
+
+    found = upkeep.verify(index)
+    printing.verification(found, as_json)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def compact(index: IndexOption = None, as_json: JsonOption = False) -> None:
+    """Give back space: old versions, deleted items, small fragments. Answers stay the same, also for who reads now."""
+    from m3search import upkeep
+    from m3search.cli import printing
+
+    printing.compaction(upkeep.compact(index), as_json)
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="Parquet file to write: one row per item, with its vectors.")],
+    where: WhereOption = None,
+    parts: Annotated[
+        Path | None, typer.Option("--parts", help="Also write the slices, tiles and windows of these items, here.")
+    ] = None,
+    precision: Annotated[
+        VectorPrecision, typer.Option("--precision", help="Of the vectors. The index keeps half precision (fp16).")
+    ] = "fp32",
+    thumbnails: Annotated[bool, typer.Option("--thumbnails", help="With the items' pictures.")] = False,
+    index: IndexOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write items and their vectors to Parquet. Protect the file as you protect the archive."""
+    from m3search import upkeep
+    from m3search.cli import printing
+
+    written = upkeep.export(
+        index, file=file, where=where, parts=parts, precision=precision, thumbnails=thumbnails
+    )  # fmt: skip
+    printing.export(written, as_json)
+
+
+COMMANDS = (delete, undelete, verify, compact, export)
