@@ -12,6 +12,7 @@ from m3search.encoders.base import Encoder, normalise, pool_parts
 from m3search.encoders.bundle import find_bundle
 from m3search.errors import BundleError, UsageError
 from m3search.modalities import MODALITIES
+from m3search.modalities.ecg_layout import beside
 from m3search.types import Batch
 
 ENCODERS = ("fake", "tiny", DEFAULT_ENCODER)
@@ -39,6 +40,8 @@ def inputs_for(encoder: Encoder, modality: str, count: int, seed: int = 0) -> Ba
         samples = round(spec.rate_hz * spec.seconds)
         signals = random.standard_normal((count, 12, samples)).cumsum(axis=2).astype(np.float32) / 20
         signals[-1, 3:] = np.nan  # missing leads
+        if spec.beat_seconds:
+            signals = np.concatenate([signals, np.stack([beside(one, spec) for one in signals])], axis=2)
         return Batch(modality, signals)
     coarse = random.randint(0, 256, (count, 3, 4, 4)).astype(np.uint8)
     images = coarse.repeat(spec.size // 4, axis=2).repeat(spec.size // 4, axis=3)
