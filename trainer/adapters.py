@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from m3search.encoders.towers import SignalTower
+from m3search.encoders.signal_tower import SignalTower
 from m3search.trainer.model import OpenClipTower, Specialist
 from m3search.trainer.torchvision_shim import ensure_torchvision
 

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from m3search.encoders.towers import ImageTower, SignalTower
+from m3search.encoders.signal_tower import SignalTower
+from m3search.encoders.towers import ImageTower
 from m3search.errors import TrainingError
 from m3search.modalities.ecg_layout import layout_of
 from m3search.trainer.starts import warm_image_tower

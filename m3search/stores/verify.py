@@ -7,7 +7,7 @@ bounded by the ids.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,13 +117,7 @@ class _Verifier:
             ids.update(names)
             self._parts_of.update(zip(names, (count or 0 for count in batch["parts"].to_pylist()), strict=True))
             bad += _not_unit(names, batch["vector"])
-        twice = [name for name, count in ids.items() if count > 1]
-        yield _check("items", f"{ids.total()}" + _and(twice, "twice"), RENEW if twice else "")
-        yield _check(
-            "vectors of items",
-            "finite, of unit length" if not bad else f"wrong in {_named(bad)}",
-            RENEW if bad else "",
-        )
+        yield from _rows("items", ids, bad)
 
     def _parts(self) -> Iterator[Check]:
         ids: Counter[str] = Counter()
@@ -135,13 +129,7 @@ class _Verifier:
             for owner, place in zip(batch["item_id"].to_pylist(), batch["index"].to_pylist(), strict=True):
                 owned.setdefault(owner, set()).add(place)
             bad += _not_unit(names, batch["vector"])
-        twice = [name for name, count in ids.items() if count > 1]
-        yield _check("parts", f"{ids.total()}" + _and(twice, "twice"), RENEW if twice else "")
-        yield _check(
-            "vectors of parts",
-            "finite, of unit length" if not bad else f"wrong in {_named(bad)}",
-            RENEW if bad else "",
-        )
+        yield from _rows("parts", ids, bad)
         strays = owned.keys() - self._parts_of.keys()
         yield _check("parts without an item", _named(strays) or "none", COMPACT if strays else "")
         short = [
@@ -235,6 +223,14 @@ class _Verifier:
     def _batches(self, name: str, columns: list[str]) -> Iterable[Any]:
         batches: Iterable[Any] = self._table(name).search().select(columns).to_batches(BATCH)
         return batches
+
+
+def _rows(what: str, ids: Mapping[str, int], bad: Sequence[str]) -> Iterator[Check]:
+    """Of a table: every id stands once, every vector is finite and of unit length; `bad` names those that are not."""
+    twice = [name for name, count in ids.items() if count > 1]
+    yield _check(what, f"{sum(ids.values())}" + _and(twice, "twice"), RENEW if twice else "")
+    found = f"wrong in {_named(bad)}" if bad else "finite, of unit length"
+    yield _check(f"vectors of {what}", found, RENEW if bad else "")
 
 
 def _check(what: str, found: str, remedy: str) -> Check:

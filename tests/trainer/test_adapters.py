@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from m3search.encoders.towers import SignalTower, TextConfig, TextTower
+from m3search.encoders.signal_tower import SignalTower
+from m3search.encoders.towers import TextConfig, TextTower
 from m3search.trainer.adapters import add_adapters, merge_adapters, text_targets, tower_targets
 from m3search.trainer.config import BindConfig, load_config
 from m3search.trainer.model import Specialist, build_specialist

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from m3search.encoders.towers import ImageTower, SignalTower, Steps, TextConfig, TextTower, fold_norms
+from m3search.encoders.signal_tower import SignalTower, Steps
+from m3search.encoders.towers import ImageTower, TextConfig, TextTower, fold_norms
 from m3search.modalities.ecg_layout import layout_of
 from m3search.trainer.config import load_config
 from m3search.trainer.export import example, export_network
