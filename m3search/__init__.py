@@ -46,11 +46,16 @@ _HOMES = {
 }
 
 
-def open(path: Path | str | None = None, model: str | Path | None = None, calibration: Method | None = None) -> Engine:
+def open(
+    path: Path | str | None = None,
+    model: str | Path | None = None,
+    calibration: Method | None = None,
+    device: str | None = None,
+) -> Engine:
     """The engine of an index; see `m3search.search.Engine.open`."""
     from m3search.search import Engine
 
-    return Engine.open(path, model, calibration)
+    return Engine.open(path, model, calibration, device)
 
 
 def __getattr__(name: str) -> Any:  # names load their module when first used: `import m3search` costs nothing

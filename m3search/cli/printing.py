@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from m3search.encoders.bundle import FoundBundle
     from m3search.indexer import Progress, Report
     from m3search.search import Results
-    from m3search.search.engine import Status
+    from m3search.search.engine import SegmentStatus, Status
     from m3search.stores.compact import Compaction
     from m3search.stores.deletion import Deletion
     from m3search.stores.export import Export
@@ -185,11 +185,27 @@ def status(now: Status, as_json: bool) -> None:
     _row(table, "items", str(now.items))
     for modality, count in sorted(now.by_modality.items()):
         _row(table, f"  {modality}", str(count))
+    _row(table, "searched by", _searched(now.segment))
     _row(table, "failures", str(now.failures))
     _row(table, "archives", "\n".join(now.archives))
     _row(table, "last run", f"{now.last_run:%Y-%m-%d %H:%M} UTC" if now.last_run else "did not end")
     _row(table, "on disk", f"{now.bytes_on_disk / 1e6:.1f} MB")
     Console().print(table)
+
+
+def _searched(segment: SegmentStatus | None) -> str:
+    """What a search reads, and what it promises."""
+    if segment is None:
+        return 'the tables, all vectors ("m3search compact" makes a faster copy)'
+    size = f"{segment.bytes / 1e6:.1f} MB"
+    changed = f", {segment.changed} changes since are read from the tables" if segment.changed else ", up to date"
+    how = f"{segment.kind or 'comparing'}, all vectors"
+    if segment.target is not None:
+        how = (
+            f"{segment.kind}, recall@10 {segment.recall_items:.3f} of items, {segment.recall_texts:.3f} of texts "
+            f"(promised {segment.target:g})"
+        )
+    return f"{how}; {size}{changed}"
 
 
 def failures(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from m3search.stores.base import Neighbours
     from m3search.stores.reader import Reader
 
+Candidates = tuple[Ranked, bool]
+"""The best items of a query, and whether these surely are the best: no part of the index was passed over."""
+
 SPARE = 16  # items asked for beyond those wanted, where modalities differ in their lines
 
 
 def candidates(
     store: Reader, scales: Sequence[Scale], depth: int, where: Filter | None, modalities: Sequence[str]
-) -> list[Ranked]:
+) -> list[Candidates]:
     """For each query the min(depth, matching) best items and their calibrated scores, equal ones by id.
 
     Args:
@@ -38,7 +41,7 @@ def candidates(
     fetch = depth if alike else depth + SPARE
     found = store.search(directions, fetch, where)
     return [
-        _listed(neighbours, scale, modalities)
+        (_listed(neighbours, scale, modalities), neighbours.exact)
         if alike
         else _merged(store, neighbours, scale, fetch, depth, where, modalities)
         for neighbours, scale in zip(found, scales, strict=True)
@@ -65,7 +68,7 @@ def _merged(
     depth: int,
     where: Filter | None,
     modalities: Sequence[str],
-) -> Ranked:
+) -> Candidates:
     modality_of = modalities_of(store, everything.ids)
     ranked = in_order(
         [
@@ -74,9 +77,10 @@ def _merged(
         ]
     )
     if len(everything) < fetch:  # there are no others
-        return ranked[:depth]
+        return ranked[:depth], everything.exact
     best = dict(ranked)
     wanted = ranked[depth - 1][1]
+    exact = everything.exact
     for modality in modalities:
         line = scale.of(modality)
         if float(line(everything.scores[-1])) < wanted:
@@ -84,5 +88,6 @@ def _merged(
         itself = filters.equals("modality", modality)
         both = itself if where is None else filters.all_of([where, itself])
         own = store.search(scale.direction[None], depth, both)[0]
+        exact = exact and own.exact
         best |= dict(zip(own.ids, line(own.scores).tolist(), strict=True))
-    return in_order(list(best.items()))[:depth]
+    return in_order(list(best.items()))[:depth], exact

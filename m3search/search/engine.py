@@ -29,9 +29,39 @@ if TYPE_CHECKING:
     from m3search.search.calibrate import Method
     from m3search.search.fuse import Ranked
     from m3search.stores.reader import Reader
+    from m3search.stores.view import View
     from m3search.types import Float32
 
 HIT_COLUMNS = ("item_id", "modality", "uri", "text", "labels", "study_key", "patient_key", "parts")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentStatus:
+    """The copy that searches read."""
+
+    kind: str  # of the FAISS index, "Flat" or a factory string; "" where numpy compares all vectors
+    items: int
+    changed: int  # rows written or deleted since it was made, which each search looks at apart
+    bytes: int
+    target: float | None  # recall that is promised; None: searches are exact
+    recall_items: float | None  # measured when it was made: recall@10 of items, and of texts, as queries
+    recall_texts: float | None
+
+    @classmethod
+    def of(cls, view: View | None) -> SegmentStatus | None:
+        """From what a store reads; None for none."""
+        if view is None:
+            return None
+        segment, tuning = view.segment, view.segment.tuning
+        return cls(
+            kind=segment.kind,
+            items=len(segment),
+            changed=view.changed,
+            bytes=sum(file.stat().st_size for file in segment.path.iterdir()),
+            target=tuning and tuning.target,
+            recall_items=tuning and tuning.recall_items,
+            recall_texts=tuning and tuning.recall_texts,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +77,7 @@ class Status:
     by_modality: dict[str, int]
     failures: int
     runs: int
+    segment: SegmentStatus | None  # what searches read; None: the tables themselves
     last_run: datetime | None  # end of the last run; None if it was killed, or before the first
     bytes_on_disk: int
 
@@ -54,33 +85,45 @@ class Status:
 class Engine:
     """Searches one index. Safe to share between threads once its encoder and store have been used."""
 
-    def __init__(self, index: IndexFolder, encoder: Encoder | None = None, calibration: Method | None = None) -> None:
+    def __init__(
+        self,
+        index: IndexFolder,
+        encoder: Encoder | None = None,
+        calibration: Method | None = None,
+        device: str | None = None,
+    ) -> None:
         """
         Args:
             encoder: the one to search with; None loads the one the index was built with, when first needed.
             calibration: for queries that do not say; see `search`.
+            device: a torch device such as "cuda" on which all vectors are compared; None searches on the CPU.
 
         Raises:
             EncoderMismatch: `encoder` is not the one the index was built with.
         """
         self.index = index
         self._method = calibration
+        self._device = device
         if encoder is not None:
             index.check_encoder(encoder.name, encoder.fingerprint)
             self.__dict__["encoder"] = encoder
 
     @classmethod
     def open(
-        cls, path: Path | str | None = None, model: str | Path | None = None, calibration: Method | None = None
+        cls,
+        path: Path | str | None = None,
+        model: str | Path | None = None,
+        calibration: Method | None = None,
+        device: str | None = None,
     ) -> Engine:
-        """The engine of the index at `path`; see `stores.folder.locate` for the default.
+        """The engine of the index at `path`; see `stores.folder.locate` for the default, and `Engine` for the rest.
 
         Raises:
             IndexNotFound: there is no index.
             EncoderMismatch: `model` is not the one the index was built with.
         """
         index = IndexFolder.open(locate(path))
-        return cls(index, load_encoder(model) if model is not None else None, calibration)
+        return cls(index, load_encoder(model) if model is not None else None, calibration, device)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -95,8 +138,8 @@ class Engine:
 
     @cached_property
     def store(self) -> Reader:
-        """What is read from: the published segment where it is fresh, else the tables."""
-        return self.index.reader()
+        """What is read from: the published segment and what was committed since, else the tables."""
+        return self.index.reader(self._device)
 
     def search(
         self,
@@ -154,13 +197,12 @@ class Engine:
         options = Options(**how)
         where = _filter(options.modality, options.where)
         composed = self._composed(queries)
-        ranked = self._search.ranked(composed, options, where, self._method)
-        mode: Mode = "exact" if where is None else "filtered-exact"
-        hits = [self._hits(found, query.vector) for found, query in zip(ranked, composed, strict=True)]
+        listed = self._search.ranked(composed, options, where, self._method)
+        hits = [self._hits(one.ranked, query.vector) for one, query in zip(listed, composed, strict=True)]
         took = (time.perf_counter() - started) * 1000 / max(len(composed), 1)
         return [
-            Results(query.name, mode, took, found, self._thumbnails)
-            for query, found in zip(composed, hits, strict=True)
+            Results(query.name, _mode(one.exact, where), took, found, self._thumbnails)
+            for query, one, found in zip(composed, listed, hits, strict=True)
         ]
 
     def show(self, item_id: str) -> dict[str, Any]:
@@ -199,6 +241,7 @@ class Engine:
             by_modality=self.store.tally("modality"),
             failures=self.store.record.failures().num_rows,
             runs=len(runs),
+            segment=SegmentStatus.of(self.store.view),
             last_run=runs[-1]["finished_at"] if runs else None,
             bytes_on_disk=sum(file.stat().st_size for file in self.index.path.rglob("*") if file.is_file()),
         )
@@ -247,6 +290,12 @@ class Engine:
     def _thumbnails(self, item_ids: Sequence[str]) -> dict[str, bytes]:
         rows = self.store.rows(item_ids, ["item_id", "thumbnail"]).to_pylist()
         return {row["item_id"]: row["thumbnail"] or b"" for row in rows}
+
+
+def _mode(exact: bool, where: Filter | None) -> Mode:
+    if where is None:
+        return "exact" if exact else "ann"
+    return "filtered-exact" if exact else "filtered-ann"
 
 
 def _filter(modality: str | Sequence[str] | None, where: str | None) -> Filter | None:

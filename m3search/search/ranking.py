@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from m3search import filters
 from m3search.search import group, hubness, lexical, rerank
 from m3search.search.calibrate import Calibration, Method, Scale
-from m3search.search.candidates import candidates, modalities_of
+from m3search.search.candidates import Candidates, candidates, modalities_of
 from m3search.search.compose import Composed, Composer
 from m3search.search.fuse import Ranked, fuse, in_order
 from m3search.stores import schema
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 
 FUSED = 100  # items of each ranking that are fused, at least
 PER_GROUP = 4  # items asked for per group wanted, at first
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The answer to one query."""
+
+    ranked: Ranked
+    exact: bool = True  # whether every item that may be found was looked at
+    spent: bool = False  # whether there are no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,7 @@ class Search:
 
     def ranked(
         self, queries: Sequence[Composed], options: Options, where: Filter | None, method: Method | None
-    ) -> list[Ranked]:
+    ) -> list[Listed]:
         """The k best of each query, best first, equal scores by id. `method` is for options that name none."""
         if not queries:
             return []
@@ -75,21 +84,21 @@ class Search:
         depth = _depth(options, max(len(query.left_out) for query in queries))
         while True:
             found = self._to_depth(queries, scales, asked, depth)
-            enough = all(len(ranked) >= options.k or spent for ranked, spent in found)
+            enough = all(len(one.ranked) >= options.k or one.spent for one in found)
             if enough or options.group is None:
-                return [ranked[: options.k] for ranked, _ in found]
+                return [replace(one, ranked=one.ranked[: options.k]) for one in found]
             depth *= 4
 
     def _to_depth(
         self, queries: Sequence[Composed], scales: Sequence[Scale], asked: _Asked, depth: int
-    ) -> list[tuple[Ranked, bool]]:
-        """What `depth` candidates of each query come to, and whether there are no more of them."""
+    ) -> list[Listed]:
+        """What `depth` candidates of each query come to."""
         options = asked.options
-        near: list[Ranked] = [[] for _ in queries]
+        near: list[Candidates] = [([], True) for _ in queries]
         if options.mode != "text":
             near = candidates(self._store, scales, depth, asked.where, asked.modalities)
         found = []
-        for query, scale, ranked in zip(queries, scales, near, strict=True):
+        for query, scale, (ranked, exact) in zip(queries, scales, near, strict=True):
             spent = len(ranked) < depth
             ranked = self._corrected(ranked, query, scale, options)
             if options.mode != "vector":
@@ -101,7 +110,7 @@ class Search:
                 ranked = self._led_by(query.itself, ranked, asked.where)
             if options.group is not None:
                 ranked = group.best_of_each(self._store, ranked, options.group)
-            found.append((ranked, spent))
+            found.append(Listed(ranked, exact, spent))
         return found
 
     def _corrected(self, ranked: Ranked, query: Composed, scale: Scale, options: Options) -> Ranked:

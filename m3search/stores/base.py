@@ -1,4 +1,4 @@
-"""What every store can do: keep vectors under ids, and return a query's exact nearest ones, filtered if asked."""
+"""What every store can do: keep vectors under ids, and return a query's nearest ones, filtered if asked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MARGIN = 1e-4  # more than float32 inner products of unit vectors err by
 class Capabilities:
     """What a store keeps its promises about. Asked before use, never silently degraded."""
 
-    exact: bool = True  # every search returns the true nearest vectors
+    exact: bool = True  # every search returns the true nearest vectors; else `Neighbours.exact` tells
     persistent: bool = True  # survives the process
     writable: bool = True  # upsert and delete work directly
 
@@ -34,6 +34,7 @@ class Neighbours:
 
     ids: tuple[str, ...]
     scores: Float32  # (len(ids),) inner products; cosines, as all vectors have unit length
+    exact: bool = True  # whether these surely are the nearest ones
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -79,7 +80,7 @@ def shortlist(scores: Float32, k: int) -> npt.NDArray[np.intp]:
     return np.flatnonzero(scores >= kth - MARGIN)
 
 
-def rank(query: Float32, vectors: Float32, ids: Sequence[str], k: int) -> Neighbours:
+def rank(query: Float32, vectors: Float32, ids: Sequence[str], k: int, exact: bool = True) -> Neighbours:
     """The k best of these vectors (N, D), scored anew: the same for every store, whatever made the shortlist.
 
     A BLAS product may differ in the last bit between equal vectors at different places; a sum of doubles along each
@@ -87,7 +88,7 @@ def rank(query: Float32, vectors: Float32, ids: Sequence[str], k: int) -> Neighb
     """
     scores = (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1).astype(np.float32)
     order = sorted(range(len(ids)), key=lambda row: (-scores[row], ids[row]))[:k]
-    return Neighbours(tuple(ids[row] for row in order), scores[order])
+    return Neighbours(tuple(ids[row] for row in order), scores[order], exact)
 
 
 def check_queries(queries: Float32, k: int, dim: int) -> Float32:

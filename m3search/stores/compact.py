@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import lancedb
 from lancedb.index import FTS, BTree
 
 from m3search.stores.deletion import finish
-from m3search.stores.lance import TABLES
+from m3search.stores.lance import TABLES, connect
 from m3search.stores.tombstones import Tombstones
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class Size:
     def of(cls, index: IndexFolder) -> Size:
         """Measure an index folder."""
         sizes = [file.stat().st_size for file in index.path.rglob("*") if file.is_file()]
-        database = lancedb.connect(str(index.tables))
+        database = connect(index.tables)
         return cls(sum(sizes), len(sizes), sum(len(database.open_table(name).list_versions()) for name in TABLES))
 
 
@@ -82,7 +81,7 @@ def compact(index: IndexFolder, *, grace_s: float = GRACE_S) -> Compaction:
         for name in TABLES:
             forget(index, name)
         sweep(index)
-        index.reader().publish()
+        index.reader().publish(anew=True)
         if tombstones.pending:
             replace(tombstones, pending=False).save(index)
         return Compaction(before, Size.of(index), tombstones.pending, round(time.monotonic() - started, 3))
@@ -97,7 +96,7 @@ def rewrite(index: IndexFolder, name: str) -> None:
     table = _table(index, name)
     indexes = [(one.columns[0], one.index_type) for one in table.list_indices()]
     rows = table.search().to_batches(BATCH)
-    database = lancedb.connect(str(index.tables))
+    database = connect(index.tables)
     # "null": lancedb else refuses a null `text_vector`, as in `LanceStore.write`.
     fresh = database.create_table(name, rows, table.schema, mode="overwrite", on_bad_vectors="null")
     for column, kind in indexes:
@@ -113,7 +112,7 @@ def forget(index: IndexFolder, name: str) -> None:
 
 def sweep(index: IndexFolder) -> None:
     """Remove temporary files, which killed writers left, and every segment: a fresh one is copied from the tables."""
-    for path in (*index.path.glob("*.tmp"), *index.segment.glob("*")):
+    for path in (*index.path.glob("*.tmp"), *index.segment.glob("*-*")):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)  # a reader that has it mapped keeps it
         else:
@@ -121,4 +120,4 @@ def sweep(index: IndexFolder) -> None:
 
 
 def _table(index: IndexFolder, name: str) -> Any:
-    return lancedb.connect(str(index.tables)).open_table(name)
+    return connect(index.tables).open_table(name)

@@ -76,7 +76,7 @@ class IndexFolder:
         if path.exists() and not path.is_dir():
             raise NoIndex(f"{path} is a file; choose a folder with --index")
         path.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
+        with locked(path):
             return cls._create(path, manifest)
 
     @classmethod
@@ -90,6 +90,7 @@ class IndexFolder:
             if LanceStore.open(tables).count():
                 raise NoIndex(f"{path} holds an index without manifest.json; restore that, or choose another folder")
             shutil.rmtree(tables)
+        shutil.rmtree(path / "segment", ignore_errors=True)
         path.chmod(0o700)  # embeddings are treated as patient data
         LanceStore.create(tables, manifest.dim)
         created = manifest.created or datetime.now(UTC).isoformat(timespec="seconds")
@@ -137,11 +138,15 @@ class IndexFolder:
 
         return LanceStore.open(self.tables)
 
-    def reader(self) -> Reader:
-        """What a search reads: the segment where it is fresh, else the tables. Imports lancedb only if it must."""
+    def reader(self, device: str | None = None) -> Reader:
+        """What a search reads: the segment and what was committed since, else the tables. Imports lancedb if it must.
+
+        Args:
+            device: a torch device such as "cuda", on which every vector is compared.
+        """
         from m3search.stores.reader import Reader
 
-        return Reader(self.tables, self.segment)
+        return Reader(self.tables, self.segment, device=device)
 
     def check_encoder(self, name: str, fingerprint: str, inputs_version: int = 1) -> None:
         """Refuse an encoder whose vectors do not belong in this index.
@@ -179,15 +184,15 @@ class IndexFolder:
         Raises:
             IndexLocked: another run holds it; names its process id.
         """
-        return _locked(self.path)
+        return locked(self.path)
 
     def _write_manifest(self) -> None:
         write_atomically(self.path / "manifest.json", json.dumps(asdict(self.manifest), indent=2) + "\n")
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """A POSIX record lock, not flock: flock is inherited by forked workers, so a worker that outlives a killed run
+def locked(folder: Path) -> Iterator[None]:
+    """Holds `lock` in the folder. A POSIX record lock, not flock: flock is inherited by forked workers, so a worker that outlives a killed run
     would go on holding the index.
     """
     path = (folder / "lock").resolve()

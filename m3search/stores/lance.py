@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -21,13 +22,31 @@ from m3search.stores import schema
 from m3search.stores.base import BLOCK, Capabilities, Neighbours, check_queries, rank, shortlist
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from m3search.filters import Filter
     from m3search.types import Float32
 
+    Float16 = npt.NDArray[np.float16]
+
+STABLE_ROW_IDS = {"new_table_enable_stable_row_ids": "true"}  # a row keeps its id for good: see `view.py`
 TABLES = ("parts", "failures", "runs", "items")  # made in this order: where `items` exists, all do
 IDS_PER_STATEMENT = 5000
 SCALAR_INDEX_FROM = 20_000  # rows; below, scanning the key column is as fast as an index
 READERS_KEEP = timedelta(minutes=10)  # how long a reader that opened an older version may go on reading it
+
+
+def connect(tables: Path) -> Any:
+    """The database of a folder, local; tables made through it keep the ids of their rows."""
+    return lancedb.connect(str(tables), read_consistency_interval=timedelta(0), storage_options=STABLE_ROW_IDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What became of a table since a version."""
+
+    kept: npt.NDArray[np.bool_]  # (N,) which of the row ids asked about still stand for the same content
+    rows: pa.Table  # written since
 
 
 class LanceStore:
@@ -42,7 +61,7 @@ class LanceStore:
     def __init__(self, path: Path) -> None:
         """Use `open` or `create`."""
         # Every read looks for commits of other processes first; on a local disk that costs microseconds.
-        self._database = lancedb.connect(str(path), read_consistency_interval=timedelta(0))
+        self._database = connect(path)
         self._items = self._database.open_table("items")
         self.dim: int = self._items.schema.field("vector").type.list_size
 
@@ -61,7 +80,7 @@ class LanceStore:
             "runs": schema.runs(),
             "items": schema.items(dim),
         }
-        database = lancedb.connect(str(path))
+        database = connect(path)
         for name in TABLES:
             shutil.rmtree(path / f"{name}.lance", ignore_errors=True)
             database.create_table(name, schema=schemas[name])
@@ -167,9 +186,41 @@ class LanceStore:
         values = Counter(str(value or "") for value in self._scan([column], where).to_arrow()[column].to_pylist())
         return dict(sorted(values.items()))
 
-    def everything(self, columns: Sequence[str]) -> tuple[pa.Table, pa.Table]:
-        """These columns of `items`, and the whole of `parts`: what a segment copies."""
-        return self._scan(columns).to_arrow(), self._parts.search().to_arrow()
+    def everything(self, columns: Sequence[str]) -> tuple[int, pa.Table, pa.Table]:
+        """The version of `items`, its columns and `_rowid`, and the whole of `parts`: what a segment copies."""
+        items = self._pinned()
+        rows = items.search().with_row_id(True).select(list(columns)).to_arrow()
+        return int(items.version), rows, self._parts.search().to_arrow()
+
+    def text_vectors(self, most: int) -> Float16:
+        """(T, dim) of up to `most` items that have a text: the first ones, each vector once."""
+        query = self._items.search().select(["text_vector"]).where("text_vector IS NOT NULL").limit(4 * most)
+        return np.unique(schema.half(query.to_arrow()["text_vector"]), axis=0)[:most]
+
+    def changes(self, version: int, row_ids: npt.NDArray[np.uint64], columns: Sequence[str]) -> Changes | None:
+        """What became of these rows of `items` since `version`, and these columns of the rows written since.
+
+        None where that cannot be told: an older table than that version's, or one without stable row ids.
+        """
+        items = self._pinned()
+        if items.version < version or not _stable(items):
+            return None
+        newer = f"{WRITTEN} > {version}"
+        query = items.search().with_row_id(True)
+        later = query.where(newer).select(list(columns)).to_arrow()
+        written = later["_rowid"].to_numpy()
+        known = np.isin(written, row_ids)
+        kept = ~np.isin(row_ids, written[known]) if known.any() else np.ones(len(row_ids), dtype=bool)
+        if items.count_rows() != len(row_ids) + np.count_nonzero(~known):  # some are gone
+            there = items.search().with_row_id(True).select([WRITTEN]).to_arrow()["_rowid"].to_numpy()
+            kept &= np.isin(row_ids, there)
+        return Changes(kept, later.drop_columns(["_rowid"]))
+
+    def _pinned(self) -> Any:
+        """`items` at its newest version, at which it stays."""
+        items = self._database.open_table("items")
+        items.checkout(items.version)
+        return items
 
     # Writing the record -----------------------------------------------------------------------------------------------
     def write(
@@ -275,6 +326,15 @@ class LanceStore:
             for ids in _chunks(item_ids)
         ]
         return pa.concat_tables(chunks) if chunks else table.search().select(list(columns)).limit(1).to_arrow()[:0]
+
+
+WRITTEN = "_row_last_updated_at_version"  # of each row, by Lance
+
+
+def _stable(items: Any) -> bool:
+    """Whether a table has stable row ids: else Lance gives 1, the version of the empty table, for each row."""
+    first = items.search().select([WRITTEN]).limit(1).to_arrow()[WRITTEN].to_pylist()
+    return first != [1]
 
 
 def _merge(table: Any, rows: pa.Table, key: str) -> None:

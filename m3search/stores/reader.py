@@ -1,4 +1,4 @@
-"""What the engine reads from: the segment where it is fresh, else the record. Never a stale answer."""
+"""What the engine reads from: the segment, corrected by what was committed since, else the record. Never stale."""
 
 from __future__ import annotations
 
@@ -9,27 +9,34 @@ from typing import TYPE_CHECKING, Any
 
 from m3search.errors import IndexNotFound
 from m3search.stores.base import Capabilities, Neighbours
-from m3search.stores.segment import FAISS_FROM, Segment, publish, state_of
+from m3search.stores.segment import Segment, names, state_of
+from m3search.stores.view import View
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from m3search.filters import Filter
     from m3search.stores.lance import LanceStore
+    from m3search.stores.publishing import Policy
     from m3search.types import Float32
 
 
 class Reader:
     """A `VectorStore` with the record's reading methods. Writes go to the record and are visible at once.
 
-    Each call looks whether the segment still fits (50 microseconds) and only then uses it. lancedb is imported when the
-    record is first needed: no segment, a column the segment leaves out, a write.
+    Each call looks whether something was committed (50 microseconds). lancedb is imported when the record is first
+    needed: no segment, a stale one, a column the segment leaves out, a write.
     """
 
-    capabilities = Capabilities()
+    capabilities = Capabilities(exact=False)
 
-    def __init__(self, tables: Path, segments: Path, faiss_from: int = FAISS_FROM) -> None:
-        """`tables`: the record's folder. `segments`: where segments are published; may be absent.
+    def __init__(self, tables: Path, segments: Path, policy: Policy | None = None, device: str | None = None) -> None:
+        """
+        Args:
+            tables: the record's folder.
+            segments: where segments are published; may be absent.
+            policy: of `publish`.
+            device: a torch device on which every vector is compared; None searches on the CPU.
 
         Raises:
             IndexNotFound: there are no tables.
@@ -38,8 +45,10 @@ class Reader:
             raise IndexNotFound(f'no tables at {tables}; make an index with "m3search index ARCHIVE"')
         self._tables = tables
         self._segments = segments
-        self._faiss_from = faiss_from
-        self._last: tuple[str, Segment] | None = None
+        self._policy = policy
+        self._device = device
+        self._segment: Segment | None = None
+        self._last: tuple[tuple[str | None, ...], View | None] | None = None
 
     @cached_property
     def record(self) -> LanceStore:
@@ -49,13 +58,22 @@ class Reader:
         return LanceStore.open(self._tables)
 
     @property
-    def segment(self) -> Segment | None:
-        """The segment that fits the tables as they are now, or None."""
-        state = state_of(self._tables)
-        if self._last is None or self._last[0] != state:
-            segment = Segment.open(self._segments, state)
-            self._last = (state, segment) if state and segment else None
-        return self._last[1] if self._last else None
+    def view(self) -> View | None:
+        """The newest segment as the tables are now; None where there is none, or most of it has changed."""
+        newest = names(self._segments)[-1:]
+        now = (state_of(self._tables), *newest)
+        if self._last is None or self._last[0] != now:
+            self._last = (now, self._look(now[0], newest))
+        return self._last[1]
+
+    def _look(self, state: str | None, newest: Sequence[str]) -> View | None:
+        if not newest or state is None:
+            return None
+        if self._segment is None or self._segment.path.name != newest[0]:
+            self._segment = Segment.newest(self._segments, self._device)
+        if self._segment is None:
+            return None
+        return View(self._segment) if self._segment.state == state else View.of(self._segment, self.record)
 
     @property
     def dim(self) -> int:
@@ -63,12 +81,15 @@ class Reader:
         return self._source.dim
 
     @property
-    def _source(self) -> Segment | LanceStore:
-        return self.segment or self.record
+    def _source(self) -> View | LanceStore:
+        return self.view or self.record
 
-    def publish(self) -> None:
-        """Make a fresh segment, if there is none. For the writer, after its last commit; holds no lock itself."""
-        publish(self._segments, self._tables, self.record, self._faiss_from)
+    def publish(self, *, anew: bool = False) -> Segment | None:
+        """Make a segment that serves the tables as they are now, unless there is one: see `publishing.publish`."""
+        from m3search.stores.publishing import publish
+
+        self._segment, self._last = None, None  # a damaged one may be replaced under its name
+        return publish(self._segments, self._tables, self.record, self._policy, anew=anew)
 
     # VectorStore ------------------------------------------------------------------------------------------------------
     def upsert(self, rows: pa.Table | Sequence[Mapping[str, Any]]) -> None:
@@ -90,9 +111,9 @@ class Reader:
     # Reading ----------------------------------------------------------------------------------------------------------
     def rows(self, item_ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """See `LanceStore.rows`. The columns of `segment.LEFT_OUT`, and None, need the record."""
-        segment = self.segment
-        if segment is not None and columns is not None and segment.has(columns):
-            return segment.rows(item_ids, columns)
+        view = self.view
+        if view is not None and columns is not None and view.has(columns):
+            return view.rows(item_ids, columns)
         return self.record.rows(item_ids, columns)
 
     def parts_of(self, item_ids: Sequence[str]) -> pa.Table:

@@ -150,14 +150,16 @@ def last_of_each(rows: pa.Table, key: str) -> pa.Table:
     return rows if len(last) == rows.num_rows else rows.take(np.array(sorted(last.values()), dtype=np.int64))
 
 
-def half(column: pa.FixedSizeListArray) -> npt.NDArray[np.float16]:
-    """A float16[D] array as (N, D), without a copy.
+def half(column: pa.ChunkedArray | pa.FixedSizeListArray) -> npt.NDArray[np.float16]:
+    """A float16[D] column as (N, D), without a copy where it is one chunk.
 
     Reads Arrow's buffer directly: pyarrow's own conversions import pandas where it is installed, 0.3 s of a cold query.
 
     Raises:
         ValueError: a row is null.
     """
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     if column.null_count:
         raise ValueError("a vector is null")
     shape = (len(column), column.type.list_size)

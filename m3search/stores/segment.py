@@ -1,8 +1,8 @@
 """A read-only copy of the record that opens in milliseconds: Arrow files and, from some size on, a FAISS index.
 
 The record needs lancedb, whose import alone costs a second; a cold query that finds a fresh segment never imports it.
-A segment lies in `segment/<state>/`, where `state` digests the commits of the tables it was copied from: after any
-commit, by whatever process, the name no longer fits and the segment is not used. So it is never wrong, only absent.
+A segment lies in `segment/<version>-<state>/`: the version of `items` that it was copied from, and a digest of the
+commits that made it. What was committed since is found by `view.py`; a segment itself never changes.
 Nor is pandas imported (0.3 s): pyarrow's conversions from Python or numpy do, so Arrow values are reached without them.
 """
 
@@ -10,34 +10,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from m3search.errors import MissingExtra
-from m3search.filters import mask
 from m3search.stores import faiss, schema
-from m3search.stores.base import MARGIN, Capabilities, Neighbours, check_queries, rank, shortlist
+from m3search.stores.base import MARGIN, shortlist
+from m3search.stores.selection import Selections
+from m3search.stores.torch_flat import TorchFlat
+from m3search.stores.tuning import Tuning
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from m3search.filters import Filter
-    from m3search.stores.lance import LanceStore
     from m3search.types import Float32
 
+    Bool = npt.NDArray[np.bool_]
+    Rows = npt.NDArray[np.intp]
+
 LEFT_OUT = ("text_vector", "thumbnail", "provenance", "described", "files")  # large, and not needed to search and list
-FAISS_FROM = 20_000  # items; below, a product in numpy is done before faiss is imported
 SPARE = 32  # neighbours FAISS is asked for beyond k, among which ties are settled
+FEW = 4096  # matching rows that are scored one and all: about what a search of the lists takes
 
 
 def state_of(tables: Path) -> str | None:
@@ -59,86 +60,136 @@ def state_of(tables: Path) -> str | None:
     return digest.hexdigest()[:32]
 
 
+def name_of(version: int, state: str) -> str:
+    """Of a segment's folder: newer ones sort later."""
+    return f"{version:012}-{state}"
+
+
+def names(root: Path) -> list[str]:
+    """The finished segments under `root`, oldest first."""
+    with suppress(OSError):
+        return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.suffix)
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows of a segment for one query, best first where `scores` is there; else in any order, more than asked for."""
+
+    rows: Rows
+    scores: Float32 | None = None
+
+
 class Segment:
-    """The copy of one state. `Segment.open` finds it; reading methods are those of `LanceStore`."""
+    """One copy. `Segment.newest` finds it."""
 
-    capabilities = Capabilities(writable=False)
+    def __init__(self, path: Path, device: str | None = None) -> None:
+        """Opens all files, which stay readable when a newer segment replaces this one.
 
-    def __init__(self, path: Path) -> None:
-        """Use `open`."""
+        Args:
+            device: a torch device on which every vector is compared, whatever index there is.
+
+        Raises:
+            MissingExtra: torch, or the device, is not there.
+            OSError, ValueError, KeyError, RuntimeError, pa.ArrowException: absent or damaged.
+        """
         self.path = path
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        self.dim: int = manifest["dim"]
-        # All files are opened now: they stay readable when a newer segment replaces this one.
-        self._items = _read(path / "items.arrow")
+        self.manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        self.dim: int = self.manifest["dim"]
+        self.version: int = self.manifest["version"]
+        self.items = _read(path / "items.arrow")
         self._parts = _read(path / "parts.arrow")
-        self._index = None
-        if manifest["index"] is not None:
+        columns = _columns(self.items) | _columns(_read(path / "codes.arrow"))
+        asked = pa.Table.from_arrays(list(columns.values()), names=list(columns))
+        self.selections = Selections(asked, len(self), self.id_of)
+        self._flat: faiss.FlatIndex | TorchFlat | None = None
+        self._lists: faiss.InvertedFile | None = None
+        self.tuning: Tuning | None = None
+        if device is not None:
+            self._flat = TorchFlat(self.half, device)
+        elif self.manifest["kind"] != "none":
             with suppress(MissingExtra):  # made where faiss was installed, read where it is not
-                self._index = faiss.FlatIndex.open(path / "vectors.faiss")
+                self._flat = flat = faiss.FlatIndex.open(path / "vectors.faiss")
+                if self.manifest["tuning"] is not None:
+                    self._lists = faiss.InvertedFile.open(path / "lists.faiss", flat)
+                    self.tuning = Tuning.from_json(self.manifest["tuning"])
 
     @classmethod
-    def open(cls, root: Path, state: str | None) -> Segment | None:
-        """The segment of this state under `root`, or None."""
-        if state is None:
-            return None
-        try:
-            return cls(root / state)
-        except (OSError, ValueError, KeyError, RuntimeError, pa.ArrowException):
-            return None  # absent, just replaced, or damaged: the record answers
+    def newest(cls, root: Path, device: str | None = None) -> Segment | None:
+        """The newest segment under `root` that can be read, or None."""
+        for name in reversed(names(root)):
+            with suppress(OSError, ValueError, KeyError, TypeError, RuntimeError, pa.ArrowException):
+                return cls(root / name, device)  # else just replaced, or damaged: an older one or the record answers
+        return None
+
+    def __len__(self) -> int:
+        return int(self.items.num_rows)
+
+    @property
+    def state(self) -> str:
+        """Digest of the commits it was copied from: `state_of` then."""
+        return self.path.name.partition("-")[2]
+
+    @property
+    def kind(self) -> str:
+        """Of the FAISS index: "Flat" or a factory string; "" for none."""
+        if self._lists is not None and self.tuning is not None:
+            return faiss.kind_of(self.tuning.lists, self.dim)
+        return "" if self._flat is None else self._flat.kind
+
+    @property
+    def approximate(self) -> bool:
+        """Whether an unfiltered search looks at a part of the vectors only."""
+        return self._lists is not None
 
     @cached_property
-    def _half(self) -> npt.NDArray[np.float16]:
-        column = self._items["vector"]
-        return schema.half(column.chunk(0) if column.num_chunks else column.combine_chunks())
+    def row_ids(self) -> npt.NDArray[np.uint64]:
+        """(N,) Lance's id of each row, which it keeps for good."""
+        return np.load(self.path / "row_ids.npy", mmap_mode="r")
+
+    @cached_property
+    def half(self) -> npt.NDArray[np.float16]:
+        """(N, D) the vectors, mapped."""
+        return schema.half(self.items["vector"])
 
     @cached_property
     def _matrix(self) -> Float32:
-        return self._half.astype(np.float32)
+        return self.half.astype(np.float32)
 
-    def search(self, queries: Float32, k: int, where: Filter | None = None) -> list[Neighbours]:
-        """See `VectorStore`."""
-        queries = check_queries(queries, k, self.dim)
-        allowed = None if where is None else mask(where, self._items)
-        if self._index is None:
-            shortlists = self._by_numpy(queries, k, allowed)
-        else:
-            shortlists = _by_faiss(self._index, queries, k, allowed)
-        return [
-            rank(query, self._half[rows].astype(np.float32), [self._id(row) for row in rows.tolist()], k)
-            for query, rows in zip(queries, shortlists, strict=True)
-        ]
+    @cached_property
+    def _list_of_rows(self) -> npt.NDArray[np.int32]:
+        return np.load(self.path / "list_of_rows.npy", mmap_mode="r")
 
-    def count(self, where: Filter | None = None) -> int:
-        """See `VectorStore`."""
-        return int(self._items.num_rows if where is None else mask(where, self._items).sum())
+    def id_of(self, row: int) -> str:
+        """The item_id of a row."""
+        return str(self.items["item_id"][row].as_py())
 
-    def matching(self, where: Filter | None = None) -> list[str]:
-        """See `LanceStore.matching`."""
-        ids = self._items["item_id"].to_pylist()
-        return ids if where is None else [ids[row] for row in np.flatnonzero(mask(where, self._items)).tolist()]
+    def nearest(self, queries: Float32, k: int, allowed: Bool | None) -> tuple[list[Found], bool]:
+        """Rows among which the k best of each query are, of those allowed, and whether they surely are.
 
-    def tally(self, column: str, where: Filter | None = None) -> dict[str, int]:
-        """See `LanceStore.tally`."""
-        values = self._items[column].to_pylist()
-        if where is not None:
-            values = [values[row] for row in np.flatnonzero(mask(where, self._items)).tolist()]
-        return dict(sorted(Counter(str(value or "") for value in values).items()))
+        Args:
+            queries: float32 (Q, dim).
+            allowed: (N,), None is all.
+        """
+        matching = len(self) if allowed is None else int(np.count_nonzero(allowed))
+        if allowed is not None and matching <= FEW:
+            return [Found(rows) for rows in self._by_numpy(queries, k, np.flatnonzero(allowed))], True
+        if self._flat is None:
+            rows = None if allowed is None else np.flatnonzero(allowed)
+            return [Found(found) for found in self._by_numpy(queries, k, rows)], True
+        if self._lists is not None and self.tuning is not None:
+            found = self._by_lists(self._lists, self.tuning, queries, min(k, matching), allowed)
+            if found is not None:
+                return found, False
+        return [Found(rows) for rows in _by_flat(self._flat, queries, k, allowed)], True
 
-    def has(self, columns: Sequence[str] | None) -> bool:
-        """Whether `rows` can give these columns."""
-        return columns is not None and not set(columns) & set(LEFT_OUT)
-
-    def rows(self, item_ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
-        """See `LanceStore.rows`; not for columns of LEFT_OUT."""
-        found = [(bisect_left(self._rows, item_id, key=self._id), item_id) for item_id in item_ids]
-        slices = [
-            self._items[row : row + 1] for row, item_id in found if row in self._rows and self._id(row) == item_id
-        ]
-        return pa.concat_tables([self._items[:0], *slices]).select(list(columns))
+    def rows(self, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        """These rows; not for columns of LEFT_OUT."""
+        slices = [self.items[row : row + 1] for row in rows]
+        return pa.concat_tables([self.items[:0], *slices]).select(list(columns))
 
     def parts_of(self, item_ids: Sequence[str]) -> pa.Table:
-        """See `LanceStore.parts_of`."""
+        """`schema.parts` rows of these items: by item in the order asked, then by index."""
         owners, rows = self._parts["item_id"], range(self._parts.num_rows)
 
         def owner(row: int) -> str:
@@ -150,22 +201,39 @@ class Segment:
         ]
         return pa.concat_tables([self._parts[:0], *slices])
 
-    @property
-    def _rows(self) -> range:
-        return range(self._items.num_rows)
+    def _by_numpy(self, queries: Float32, k: int, rows: Rows | None) -> list[Rows]:
+        if rows is None:
+            return [shortlist(one, k) for one in queries @ self._matrix.T]
+        vectors = self.half[rows].astype(np.float32)
+        return [rows[shortlist(one, k)] for one in queries @ vectors.T]
 
-    def _id(self, row: int) -> str:
-        return str(self._items["item_id"][row].as_py())
+    def _by_lists(
+        self, lists: faiss.InvertedFile, tuning: Tuning, queries: Float32, k: int, allowed: Bool | None
+    ) -> list[Found] | None:
+        """None where the lists cannot answer: too deep, or fewer found than there are."""
+        holding = None
+        if allowed is None:
+            setting = tuning.setting(k)
+            nprobe = setting.nprobe
+        else:
+            matches = np.bincount(self._list_of_rows[allowed], minlength=lists.lists)
+            holding = matches > 0
+            setting, wanted = tuning.filtered(k, int(matches.sum()), len(self))
+            order, _ = lists.nearest_lists(queries, holding)
+            seen = np.cumsum(matches[order], axis=1)
+            nprobe = int((seen < wanted).sum(axis=1).max()) + 1
+            nprobe = min(max(nprobe, setting.nprobe), order.shape[1])
+        if setting.nprobe >= lists.lists // 2 or setting.candidates > len(self) // 4:
+            return None
+        scores, rows = lists.search(queries, k, nprobe, setting.candidates, allowed, holding)
+        if (rows < 0).any():
+            return None
+        order = np.lexsort((rows, -scores), axis=1)  # rows are in the order of ids, which settle ties
+        rows, scores = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
+        return [Found(found, values) for found, values in zip(rows, scores, strict=True)]
 
-    def _by_numpy(self, queries: Float32, k: int, allowed: npt.NDArray[np.bool_] | None) -> list[npt.NDArray[np.intp]]:
-        rows = np.arange(self._items.num_rows) if allowed is None else np.flatnonzero(allowed)
-        scores = queries @ (self._matrix if allowed is None else self._matrix[rows]).T
-        return [rows[shortlist(one, k)] for one in scores]
 
-
-def _by_faiss(
-    index: faiss.FlatIndex, queries: Float32, k: int, allowed: npt.NDArray[np.bool_] | None
-) -> list[npt.NDArray[np.intp]]:
+def _by_flat(index: faiss.FlatIndex | TorchFlat, queries: Float32, k: int, allowed: Bool | None) -> list[Rows]:
     """Rows that may be among the k best, by query.
 
     Asks for more until the last one found is clearly worse than the k-th, so that no tie is cut in two.
@@ -183,76 +251,25 @@ def _by_faiss(
         wanted = min(4 * wanted, matching)
 
 
-def publish(root: Path, tables: Path, record: LanceStore, faiss_from: int = FAISS_FROM) -> Segment | None:
-    """Copy the record into a new segment and drop the others. For the writer, after its last commit.
-
-    Returns None where nothing could be published, as when another process commits meanwhile.
-    """
-    state = state_of(tables)
-    if state is None:
-        return None
-    if (fresh := Segment.open(root, state)) is not None:
-        return fresh
-    columns = [name for name in schema.items(record.dim).names if name not in LEFT_OUT]
-    items, parts = record.everything(columns)
-    if state_of(tables) != state:
-        return None
-    new = root / f"{state}.{os.getpid()}.tmp"
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    items = items.sort_by("item_id")
-    _write(new / "items.arrow", items)
-    _write(new / "parts.arrow", parts.sort_by([("item_id", "ascending"), ("index", "ascending")]))
-    index = None
-    if faiss.usable() and items.num_rows >= max(faiss_from, 1):
-        faiss.FlatIndex.build(schema.matrix(items["vector"])).save(new / "vectors.faiss")
-        index = "Flat"
-    manifest = {
-        "dim": record.dim,
-        "count": items.num_rows,
-        "version": record.version,
-        "index": index,
-        "sha256": {path.name: _sha256(path) for path in sorted(new.iterdir())},
-    }
-    (new / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    for path in (*new.iterdir(), new):
-        _sync(path)
-    shutil.rmtree(root / state, ignore_errors=True)  # a damaged one
-    new.rename(root / state)
-    for other in root.iterdir():
-        if other.name != state:
-            shutil.rmtree(other, ignore_errors=True)  # a reader that has it mapped keeps it
-    return Segment.open(root, state)
-
-
 def damaged_files(path: Path) -> list[str]:
     """Names of the files of a segment whose bytes are not those that were written."""
     manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     return [
         name
         for name, digest in manifest["sha256"].items()
-        if not (path / name).is_file() or _sha256(path / name) != digest
+        if not (path / name).is_file() or sha256(path / name) != digest
     ]
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def _write(path: Path, table: pa.Table) -> None:
-    table = table.combine_chunks()  # one batch, so that a row is reached directly
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return dict(zip(table.column_names, table.columns, strict=True))

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lancedb
 import numpy as np
 
 from m3search.errors import NoIndex
 from m3search.stores import schema
+from m3search.stores.lance import connect
 from m3search.stores.segment import damaged_files
 from m3search.stores.tombstones import NAME, Tombstones
 
@@ -68,7 +68,7 @@ def verify(index: IndexFolder) -> Verification:
 class _Verifier:
     def __init__(self, index: IndexFolder) -> None:
         self._index = index
-        self._tables = lancedb.connect(str(index.tables))
+        self._tables = connect(index.tables)
         self._parts_of: dict[str, int] = {}  # by item_id: how many parts the item says it has
 
     def checks(self) -> Iterator[Check]:
@@ -143,8 +143,8 @@ class _Verifier:
 
     def _segment(self) -> Iterator[Check]:
         reader = self._index.reader()
-        folders = [path.parent for path in self._index.segment.glob("*/manifest.json")]
-        damaged = [f"{folder.name[:8]}/{name}" for folder in folders for name in _damaged(folder)]
+        folders = [path.parent for path in self._index.segment.glob("*/manifest.json") if not path.parent.suffix]
+        damaged = [f"{folder.name}/{name}" for folder in folders for name in _damaged(folder)]
         if not folders:
             yield Check("segment", "none: searches read the tables")
             return
@@ -214,7 +214,7 @@ class _Verifier:
         return _check(f"deleted items in table {name}", found, COMPACT if holding else "")
 
     def _leftovers(self) -> Check:
-        found = [path.name for path in (*self._index.path.glob("*.tmp"), *self._index.segment.glob("*.tmp"))]
+        found = [path.name for path in (*self._index.path.glob("*.tmp"), *self._index.segment.glob("*.part"))]
         return _check("leftovers of killed runs", _named(found) or "none", COMPACT if found else "")
 
     def _table(self, name: str) -> Any:

@@ -14,20 +14,36 @@ from m3search import filters
 from m3search.stores import schema
 from m3search.stores.lance import LanceStore
 from m3search.stores.memory import MemoryStore
+from m3search.stores.publishing import Policy
 from m3search.stores.reader import Reader
 
 DIM = 8
-STORES = ("memory", "lance", "segment", "faiss")
+STORES = ("memory", "lance", "segment", "flat", "stale", "torch")
 number = count()
 
 
+class Kept(Policy):
+    """Never makes another segment, however much has changed."""
+
+    def suffices(self, view) -> bool:
+        return True
+
+
+POLICIES = {
+    "segment": Policy(flat_from=10**9, lists_from=10**9),
+    "flat": Policy(flat_from=1, lists_from=10**9),
+    "stale": Kept(),
+    "torch": Policy(),
+}
+
+
 class Published(Reader):
-    """A reader whose segment is made anew after each write, so that it is the segment that answers."""
+    """A reader that publishes after each write, so that it is a segment that answers; with "stale" always the first."""
 
     def upsert(self, rows) -> None:
         super().upsert(rows)
         self.publish()
-        assert self.segment is not None
+        assert self.view is not None
 
     def delete(self, item_ids) -> int:
         removed = super().delete(item_ids)
@@ -46,7 +62,8 @@ def new_store(request, tmp_path_factory):
         record = LanceStore.create(folder / "tables", dim)
         if request.param == "lance":
             return record
-        return Published(folder / "tables", folder / "segment", faiss_from=1 if request.param == "faiss" else 10**9)
+        device = "cpu" if request.param == "torch" else None
+        return Published(folder / "tables", folder / "segment", POLICIES[request.param], device)
 
     return make
 

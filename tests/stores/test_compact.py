@@ -99,11 +99,11 @@ def test_no_byte_of_a_deleted_item_is_left(indexed_chest: IndexFolder) -> None:
 
 
 def test_old_segments_and_temporary_files_go(chest: IndexFolder) -> None:
-    (chest.segment / "0.1.tmp").mkdir()
+    (chest.segment / "0-1.part").mkdir()
     (chest.path / "manifest.json.1.tmp").write_text("half")
     compact(chest, grace_s=0)
     assert [path.name for path in chest.path.rglob("*.tmp")] == []
-    assert chest.reader().segment is not None
+    assert chest.reader().view is not None
 
 
 class Killed(BaseException):

@@ -1,4 +1,4 @@
-"""The segment: as the record in every answer, gone as soon as the record changes, and light to open."""
+"""The segment: as the record in every answer, whatever is committed after it, and light to open."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ from m3search import filters
 from m3search.errors import IndexNotFound, MissingExtra
 from m3search.stores import faiss, schema, segment
 from m3search.stores.lance import LanceStore
+from m3search.stores.publishing import Policy, publish
 from m3search.stores.reader import Reader
-from m3search.stores.segment import Segment, damaged_files, publish, state_of
+from m3search.stores.segment import Segment, damaged_files, names, state_of
+from m3search.stores.view import View
 
 DIM = 4
 IDS = [f"id{n}" for n in (3, 1, 4, 0, 2)]
 QUERY = np.eye(DIM, dtype=np.float32)[:1]
+
+
+def assert_same(found, expected):
+    assert [one.ids for one in found] == [one.ids for one in expected]
+    np.testing.assert_array_equal([one.scores for one in found], [one.scores for one in expected])
 
 
 @pytest.fixture
@@ -43,7 +50,7 @@ def reader(record, tmp_path):
 
 
 def test_answers_as_the_record_does(record, reader):
-    copy = reader.segment
+    copy = reader.view
     assert copy is not None
     for where in (None, filters.parse("modality = ct"), filters.parse("labels contains id4"), filters.parse("sex = F")):
         assert copy.matching(where) == record.matching(where)
@@ -72,28 +79,61 @@ def test_columns_left_out_come_from_the_record(reader):
     ],
 )
 def test_any_change_of_the_record_is_seen_at_once(record, reader, change):
-    assert reader.segment is not None
+    first = reader.view.segment
     change(record)
-    assert reader.segment is None
-    assert reader.matching() == record.matching()
-    assert reader.search(QUERY, 9)[0].ids == record.search(QUERY, 9)[0].ids
-    assert reader.rows(["id0"], ["uri"]).equals(record.rows(["id0"], ["uri"]))
+    assert reader.view.segment is first
+    assert reader.view.changed
+    for where in (None, filters.parse("modality = ct"), filters.parse("labels contains id0")):
+        assert reader.matching(where) == record.matching(where)
+        assert reader.count(where) == record.count(where)
+        assert reader.tally("modality", where) == record.tally("modality", where)
+        assert_same(reader.search(QUERY, 9, where), record.search(QUERY, 9, where))
+    columns = ["item_id", "uri", "labels", "vector"]
+    asked = ["id3", "id0", "new", "zz", "id1"]
+    assert reader.rows(asked, columns).to_pylist() == record.rows(asked, columns).to_pylist()
+    assert reader.parts_of(asked).to_pylist() == record.parts_of(asked).to_pylist()
     reader.publish()
-    assert reader.segment is not None
-    assert reader.search(QUERY, 9)[0].ids == record.search(QUERY, 9)[0].ids
+    assert reader.view.segment is not first
+    assert not reader.view.changed
+    assert_same(reader.search(QUERY, 9), record.search(QUERY, 9))
+
+
+def test_a_segment_outlives_the_merging_of_fragments(record, reader):
+    record.upsert([{"item_id": "new", "modality": "ct", "vector": np.eye(DIM)[0]}])
+    record.delete(["id0"])
+    record.optimize()
+    assert reader.view.changed == 2
+    assert reader.matching() == record.matching()
+
+
+def test_a_table_whose_rows_keep_no_ids_is_read_itself_once_it_changed(tmp_path):
+    import lancedb
+
+    record = LanceStore.create(tmp_path / "tables", DIM)
+    items = record.everything(schema.items(DIM).names)[1].drop_columns(["_rowid"])
+    lancedb.connect(str(tmp_path / "tables")).drop_table("items")
+    lancedb.connect(str(tmp_path / "tables")).create_table("items", items)
+    record = LanceStore.open(tmp_path / "tables")
+    reader = Reader(tmp_path / "tables", tmp_path / "segment")
+    record.upsert([{"item_id": "a", "modality": "ct", "vector": np.eye(DIM)[0]}])
+    reader.publish()
+    assert reader.view is not None
+    record.upsert([{"item_id": "b", "modality": "ct", "vector": np.eye(DIM)[1]}])
+    assert reader.view is None
+    assert reader.matching() == ["a", "b"]
 
 
 def test_failures_and_runs_leave_the_segment_fresh(record, reader):
     record.record_failures([{"uri": "a"}])
     record.record_run({"run_id": "r"})
-    assert reader.segment is not None
+    assert reader.view.segment.state == state_of(reader._tables)
 
 
-def test_only_the_fresh_segment_is_kept(record, reader, tmp_path):
+def test_only_the_newest_segment_is_kept(record, reader, tmp_path):
     record.delete(["id0"])
     reader.publish()
     reader.publish()
-    assert [path.name for path in (tmp_path / "segment").iterdir()] == [state_of(tmp_path / "tables")]
+    assert [name.split("-")[1] for name in names(tmp_path / "segment")] == [state_of(tmp_path / "tables")]
 
 
 def test_another_index_in_the_same_place_is_another_state(record, tmp_path):
@@ -106,8 +146,7 @@ def test_another_index_in_the_same_place_is_another_state(record, tmp_path):
 
 
 def test_a_reader_goes_on_with_a_segment_that_is_replaced(record, reader):
-    old = reader.segment
-    assert old is not None
+    old = reader.view
     record.delete(["id0"])
     reader.publish()
     assert len(old.parts_of(["id3"])) == 3
@@ -116,16 +155,16 @@ def test_a_reader_goes_on_with_a_segment_that_is_replaced(record, reader):
 
 @pytest.mark.parametrize("name", ["manifest.json", "items.arrow"])
 def test_a_damaged_segment_is_not_used(record, reader, tmp_path, name):
-    path = tmp_path / "segment" / str(state_of(tmp_path / "tables"))
+    path = reader.view.segment.path
     assert damaged_files(path) == []
     (path / name).write_bytes(b"{}")
-    assert Segment.open(tmp_path / "segment", path.name) is None
+    assert Segment.newest(tmp_path / "segment") is None
     again = Reader(tmp_path / "tables", tmp_path / "segment")
     assert again.matching() == record.matching()
     again.publish()
-    assert again.segment is not None
-    (again.segment.path / "parts.arrow").write_bytes(b"other")
-    assert damaged_files(again.segment.path) == ["parts.arrow"]
+    assert again.view is not None
+    (again.view.segment.path / "parts.arrow").write_bytes(b"other")
+    assert damaged_files(again.view.segment.path) == ["parts.arrow"]
 
 
 def test_nothing_is_published_while_another_process_commits(record, tmp_path):
@@ -138,14 +177,14 @@ def test_nothing_is_published_while_another_process_commits(record, tmp_path):
             return copied
 
     assert publish(tmp_path / "segment", tmp_path / "tables", Busy()) is None
-    assert not (tmp_path / "segment").exists()
+    assert names(tmp_path / "segment") == []
 
 
 def test_an_empty_record_has_a_segment(tmp_path):
     LanceStore.create(tmp_path / "tables", DIM)
-    reader = Reader(tmp_path / "tables", tmp_path / "segment", faiss_from=0)
+    reader = Reader(tmp_path / "tables", tmp_path / "segment", Policy(flat_from=0))
     reader.publish()
-    assert reader.segment is not None
+    assert reader.view is not None
     assert reader.search(QUERY, 3)[0].ids == ()
     assert reader.parts_of(["a"]).num_rows == 0
 
@@ -177,32 +216,32 @@ print(len(found), *sorted({"lancedb", "pandas", "faiss", "pyarrow.compute"} & se
 
 # FAISS ----------------------------------------------------------------------------------------------------------------
 def test_faiss_is_used_from_some_size_on(record, tmp_path):
-    small = publish(tmp_path / "small", tmp_path / "tables", record, faiss_from=6)
-    large = publish(tmp_path / "large", tmp_path / "tables", record, faiss_from=5)
+    small = publish(tmp_path / "small", tmp_path / "tables", record, Policy(flat_from=6))
+    large = publish(tmp_path / "large", tmp_path / "tables", record, Policy(flat_from=5))
     assert small is not None
     assert large is not None
     assert not (small.path / "vectors.faiss").exists()
     assert (large.path / "vectors.faiss").exists()
-    assert large.search(QUERY, 3)[0].ids == small.search(QUERY, 3)[0].ids
+    assert_same(View(large).search(QUERY, 3), View(small).search(QUERY, 3))
 
 
 def test_without_faiss_answers_are_the_same(record, tmp_path, monkeypatch):
-    with_it = publish(tmp_path / "segment", tmp_path / "tables", record, faiss_from=1)
+    with_it = publish(tmp_path / "segment", tmp_path / "tables", record, Policy(flat_from=1))
     assert with_it is not None
-    expected = with_it.search(QUERY, 3)[0]
+    expected = View(with_it).search(QUERY, 3)
     monkeypatch.setitem(sys.modules, "faiss", None)  # importing it now fails
-    without = Segment.open(tmp_path / "segment", with_it.path.name)
+    without = Segment.newest(tmp_path / "segment")
     assert without is not None
-    assert without.search(QUERY, 3)[0].ids == expected.ids
+    assert_same(View(without).search(QUERY, 3), expected)
     with pytest.raises(MissingExtra, match=r'pip install "m3search\[cpu\]"'):
         faiss.FlatIndex.build(QUERY)
 
 
 def test_a_damaged_faiss_file_is_not_used(record, tmp_path):
-    made = publish(tmp_path / "segment", tmp_path / "tables", record, faiss_from=1)
+    made = publish(tmp_path / "segment", tmp_path / "tables", record, Policy(flat_from=1))
     assert made is not None
     (made.path / "vectors.faiss").write_bytes(b"nonsense")
-    assert Segment.open(tmp_path / "segment", made.path.name) is None
+    assert Segment.newest(tmp_path / "segment") is None
 
 
 def test_faiss_is_asked_again_until_no_tie_is_cut(tmp_path):

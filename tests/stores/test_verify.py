@@ -14,6 +14,7 @@ from m3search.errors import IndexLocked
 from m3search.stores.compact import compact
 from m3search.stores.deletion import Selection, delete
 from m3search.stores.folder import IndexFolder
+from m3search.stores.segment import names
 from m3search.stores.verify import verify
 
 
@@ -57,17 +58,17 @@ def damaged_segment(index: IndexFolder) -> None:
 
 def other_vectors_in_the_segment(index: IndexFolder) -> None:
     """A segment of a state that it was not copied from."""
-    (before,) = (path for path in index.segment.iterdir())
+    (before,) = (index.segment / name for name in names(index.segment))
     kept = shutil.copytree(before, index.path / "kept")
     index.record().upsert([{"item_id": "item-01", "modality": "xray", "vector": np.eye(8)[0]}])
     index.reader().publish()
-    (now,) = index.segment.iterdir()
+    (now,) = (index.segment / name for name in names(index.segment))
     shutil.rmtree(now)
     Path(kept).rename(now)
 
 
 def leftover(index: IndexFolder) -> None:
-    (index.segment / "state.1.tmp").mkdir()
+    (index.segment / "0-state.part").mkdir()
 
 
 def deleted(index: IndexFolder) -> None:
@@ -104,7 +105,7 @@ def test_a_whole_index_passes(chest: IndexFolder) -> None:
         (lost_key, "pseudonym key", "missing"),
         (damaged_segment, "segment's files", "parts.arrow"),
         (other_vectors_in_the_segment, "what searches read", "with other vectors: item-01"),
-        (leftover, "leftovers of killed runs", "state.1.tmp"),
+        (leftover, "leftovers of killed runs", "0-state.part"),
         (deleted, "deleted items in table items", "versions"),
         (deleted, "deleted items in table parts", "versions"),
         (deleted, "bytes of deleted items", "may still lie"),

@@ -1,0 +1,167 @@
+"""A segment as the record is now: rows deleted since are hidden, rows written since are scanned exactly.
+
+Lance keeps a row's id for good, and with each row the version that wrote it last (stable row ids, which `LanceStore`
+switches on). So what a segment lacks are the rows of later versions, and what it has too much are ids that are gone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from m3search.filters import mask
+from m3search.stores import schema
+from m3search.stores.base import Neighbours, check_queries, rank, shortlist
+from m3search.stores.segment import LEFT_OUT, Found, Segment
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from m3search.filters import Filter
+    from m3search.stores.lance import LanceStore
+    from m3search.types import Float32
+
+    Bool = npt.NDArray[np.bool_]
+
+
+class View:
+    """A segment, its hidden rows and its later ones. The reading methods are those of `LanceStore`."""
+
+    def __init__(
+        self, segment: Segment, alive: Bool | None = None, later: pa.Table | None = None, record: LanceStore | None = None
+    ) -> None:
+        """
+        Args:
+            alive: (N,) rows of the segment that still hold; None is all.
+            later: rows written since; None is none.
+            record: asked for the parts of later rows.
+        """
+        self.segment = segment
+        self.dim = segment.dim
+        self._alive = alive
+        self._record = record
+        later = segment.items[:0] if later is None else later
+        self._later = later.combine_chunks().sort_by("item_id") if later.num_rows else later
+        self._later_ids: list[str] = self._later["item_id"].to_pylist()
+
+    @classmethod
+    def of(cls, segment: Segment, record: LanceStore) -> View | None:
+        """The segment as `record` is now; None where it cannot serve: another table, or more than half of it changed."""
+        changes = record.changes(segment.version, segment.row_ids, segment.items.column_names)
+        if changes is None or changes.rows.num_rows > max(len(segment) // 2, 1000):
+            return None
+        return cls(segment, None if changes.kept.all() else changes.kept, changes.rows, record)
+
+    @property
+    def changed(self) -> int:
+        """Rows hidden and rows written since the segment was made; a row that was replaced counts as both."""
+        return len(self._later_ids) + (0 if self._alive is None else int(np.count_nonzero(~self._alive)))
+
+    def search(self, queries: Float32, k: int, where: Filter | None = None) -> list[Neighbours]:
+        """See `VectorStore`."""
+        queries = check_queries(queries, k, self.dim)
+        found, exact = self.segment.nearest(queries, k, self._allowed(where))
+        later = self._later_rows(where)
+        if later.num_rows:
+            return self._with_later(queries, k, found, later, exact)
+        id_of, half = self.segment.id_of, self.segment.half
+        return [
+            Neighbours(tuple(map(id_of, one.rows.tolist())), one.scores, exact)
+            if one.scores is not None
+            else rank(query, half[one.rows].astype(np.float32), list(map(id_of, one.rows.tolist())), k)
+            for query, one in zip(queries, found, strict=True)
+        ]
+
+    def count(self, where: Filter | None = None) -> int:
+        """See `VectorStore`."""
+        allowed = self._allowed(where)
+        here = len(self.segment) if allowed is None else int(np.count_nonzero(allowed))
+        return here + self._later_rows(where).num_rows
+
+    def matching(self, where: Filter | None = None) -> list[str]:
+        """See `LanceStore.matching`."""
+        ids = self._of_segment("item_id", where)
+        later = self._later_rows(where)["item_id"].to_pylist()
+        return sorted(ids + later) if later else ids
+
+    def tally(self, column: str, where: Filter | None = None) -> dict[str, int]:
+        """See `LanceStore.tally`."""
+        values = self._of_segment(column, where) + self._later_rows(where)[column].to_pylist()
+        return dict(sorted(Counter(str(value or "") for value in values).items()))
+
+    def has(self, columns: Sequence[str] | None) -> bool:
+        """Whether `rows` can give these columns."""
+        return columns is not None and not set(columns) & set(LEFT_OUT)
+
+    def rows(self, item_ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
+        """See `LanceStore.rows`; not for columns of LEFT_OUT."""
+        if not self._later_ids:
+            rows = [row for item_id in item_ids if (row := self._row(item_id)) is not None]
+            return self.segment.rows(rows, columns)
+        slices = []
+        for item_id in item_ids:
+            if (place := self._place_later.get(item_id)) is not None:
+                slices.append(self._later[place : place + 1].select(list(columns)))
+            elif (row := self._row(item_id)) is not None:
+                slices.append(self.segment.rows([row], columns))
+        return pa.concat_tables([self.segment.rows([], columns), *slices])
+
+    def parts_of(self, item_ids: Sequence[str]) -> pa.Table:
+        """See `LanceStore.parts_of`."""
+        if not self._later_ids or self._record is None:
+            return self.segment.parts_of([item_id for item_id in item_ids if self._row(item_id) is not None])
+        return pa.concat_tables(
+            [
+                self.segment.parts_of([]),
+                *(
+                    self._record.parts_of([item_id])
+                    if item_id in self._place_later
+                    else self.segment.parts_of([item_id] if self._row(item_id) is not None else [])
+                    for item_id in item_ids
+                ),
+            ]
+        )
+
+    @cached_property
+    def _place_later(self) -> dict[str, int]:
+        return {item_id: place for place, item_id in enumerate(self._later_ids)}
+
+    def _row(self, item_id: str) -> int | None:
+        """The row of an item that the segment still has."""
+        row = self.segment.selections.row(item_id)
+        return row if row is not None and (self._alive is None or self._alive[row]) else None
+
+    def _allowed(self, where: Filter | None) -> Bool | None:
+        """(N,) rows of the segment that may be found; None is all."""
+        if where is None:
+            return self._alive
+        chosen = self.segment.selections.of(where)
+        return chosen if self._alive is None else chosen & self._alive
+
+    def _later_rows(self, where: Filter | None) -> pa.Table:
+        if where is None or not self._later_ids:
+            return self._later
+        return self._later.take(np.flatnonzero(mask(where, self._later)))
+
+    def _of_segment(self, column: str, where: Filter | None) -> list[str]:
+        values: list[str] = self.segment.items[column].to_pylist()
+        allowed = self._allowed(where)
+        return values if allowed is None else [values[row] for row in np.flatnonzero(allowed).tolist()]
+
+    def _with_later(
+        self, queries: Float32, k: int, found: Sequence[Found], later: pa.Table, exact: bool
+    ) -> list[Neighbours]:
+        """Both, scored by one rule, so that equal vectors tie."""
+        vectors, ids = schema.matrix(later["vector"]), later["item_id"].to_pylist()
+        ranked = []
+        for query, one in zip(queries, found, strict=True):
+            places = shortlist(vectors @ query, k).tolist()
+            both = np.concatenate([self.segment.half[one.rows].astype(np.float32), vectors[places]])
+            names = [*map(self.segment.id_of, one.rows.tolist()), *(ids[place] for place in places)]
+            ranked.append(rank(query, both, names, k, exact))
+        return ranked
