@@ -197,15 +197,14 @@ def _searched(segment: SegmentStatus | None) -> str:
     """What a search reads, and what it promises."""
     if segment is None:
         return 'the tables, all vectors ("m3search compact" makes a faster copy)'
-    size = f"{segment.bytes / 1e6:.1f} MB"
-    changed = f", {segment.changed} changes since are read from the tables" if segment.changed else ", up to date"
-    how = f"{segment.kind or 'comparing'}, all vectors"
+    how = f"every vector, by {segment.kind or 'numpy'}"
     if segment.target is not None:
         how = (
             f"{segment.kind}, recall@10 {segment.recall_items:.3f} of items, {segment.recall_texts:.3f} of texts "
             f"(promised {segment.target:g})"
         )
-    return f"{how}; {size}{changed}"
+    changed = f"{segment.changed} changes since" if segment.changed else "up to date"
+    return f"{how}; {segment.bytes / 1e6:.1f} MB, {changed}"
 
 
 def failures(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:

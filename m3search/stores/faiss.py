@@ -17,9 +17,9 @@ from m3search.errors import MissingExtra
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from m3search.stores.chosen import Chosen
     from m3search.types import Float32
 
-    Bool = npt.NDArray[np.bool_]
     Rows = npt.NDArray[np.int64]
 
 BLOCK = 65536  # vectors added at a time
@@ -77,13 +77,13 @@ class FlatIndex:
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
-    def search(self, queries: Float32, k: int, allowed: Bool | None = None) -> tuple[Float32, Rows]:
+    def search(self, queries: Float32, k: int, allowed: Chosen | None = None) -> tuple[Float32, Rows]:
         """Scores and rows (Q, k) of the nearest vectors, best first; row -1 where there are fewer than k.
 
         Args:
             queries: float32 (Q, D).
             k: at most len(self).
-            allowed: (N,), only these rows.
+            allowed: only these rows.
         """
         params = None
         if allowed is not None:
@@ -161,12 +161,11 @@ class InvertedFile:
             found[faiss.rev_swig_ptr(inverted.get_ids(number), size)] = number
         return found
 
-    def nearest_lists(self, queries: Float32, lists: Bool) -> tuple[npt.NDArray[np.int64], int]:
-        """(Q, L) of the lists allowed by `lists` (all,), nearest first, and L, how many these are."""
-        count = int(lists.sum())
+    def nearest_lists(self, queries: Float32, lists: Chosen) -> Rows:
+        """(Q, len(lists)) of these lists, nearest first."""
         params = _faiss().SearchParameters(sel=_selector(lists))
-        _, order = self._index.quantizer.search(np.ascontiguousarray(queries), count, params=params)
-        return order, count
+        _, order = self._index.quantizer.search(np.ascontiguousarray(queries), len(lists), params=params)
+        return order
 
     def search(
         self,
@@ -174,16 +173,16 @@ class InvertedFile:
         k: int,
         nprobe: int,
         candidates: int,
-        allowed: Bool | None = None,
-        lists: Bool | None = None,
+        allowed: Chosen | None = None,
+        lists: Chosen | None = None,
     ) -> tuple[Float32, Rows]:
         """Scores and rows (Q, k), best first; row -1 where fewer than k were found.
 
         Args:
             nprobe: how many lists are looked into.
             candidates: how many rows, by their rough scores, are scored in full; at least k.
-            allowed: (N,), only these rows.
-            lists: (all,), only these lists.
+            allowed: only these rows.
+            lists: only these lists.
         """
         faiss = _faiss()
         coarse = None if lists is None else faiss.SearchParameters(sel=_selector(lists))
@@ -219,5 +218,5 @@ def _add(index: Any, vectors: npt.NDArray[Any]) -> None:
         index.add(np.ascontiguousarray(vectors[start : start + BLOCK], dtype=np.float32))
 
 
-def _selector(allowed: Bool) -> Any:
-    return _faiss().IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+def _selector(allowed: Chosen) -> Any:
+    return _faiss().IDSelectorBitmap(allowed.bits)

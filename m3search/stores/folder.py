@@ -192,8 +192,10 @@ class IndexFolder:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds `lock` in the folder. A POSIX record lock, not flock: flock is inherited by forked workers, so a worker that outlives a killed run
-    would go on holding the index.
+    """Holds the file `lock` of a folder.
+
+    A POSIX record lock, not flock: flock is inherited by forked workers, so a worker that outlives a killed run would
+    go on holding the index.
     """
     path = (folder / "lock").resolve()
     if path in _locked_here:  # must not open the file: closing it again would release the lock that is held

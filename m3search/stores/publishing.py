@@ -30,7 +30,6 @@ from m3search.stores.tuning import QUERIES, TARGET, Tuning, tune
 from m3search.stores.view import View
 
 if TYPE_CHECKING:
-
     from m3search.stores.lance import LanceStore
 
 PART = ".part"
@@ -210,7 +209,7 @@ def _tune(path: Path, lists: faiss.InvertedFile, vectors: np.ndarray, texts: np.
 
 
 def lists_for(count: int) -> int:
-    """How many lists so many vectors are parted into: the power of two nearest to 4 square roots (FAISS's guidelines)."""
+    """How many lists so many vectors are parted into: 4 square roots, as FAISS's guidelines have it."""
     return int(2 ** round(np.log2(4 * np.sqrt(count))))
 
 

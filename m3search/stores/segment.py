@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ import pyarrow as pa
 from m3search.errors import MissingExtra
 from m3search.stores import faiss, schema
 from m3search.stores.base import MARGIN, shortlist
+from m3search.stores.chosen import Chosen
 from m3search.stores.selection import Selections
 from m3search.stores.torch_flat import TorchFlat
 from m3search.stores.tuning import Tuning
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 
 LEFT_OUT = ("text_vector", "thumbnail", "provenance", "described", "files")  # large, and not needed to search and list
 SPARE = 32  # neighbours FAISS is asked for beyond k, among which ties are settled
-FEW = 4096  # matching rows that are scored one and all: about what a search of the lists takes
+FEW = 2048  # matching rows that are scored one and all: about what a search of the lists takes
+TOGETHER = 1024  # queries whose nearest lists are looked at together
 
 
 def state_of(tables: Path) -> str | None:
@@ -58,6 +61,17 @@ def state_of(tables: Path) -> str | None:
         except OSError:
             return None
     return digest.hexdigest()[:32]
+
+
+def stamp_of(tables: Path) -> object:
+    """What changes with every commit to `items` and `parts`, and costs microseconds: see `state_of`."""
+    stamps: list[object] = []
+    for table in ("items", "parts"):
+        versions = tables / f"{table}.lance" / "_versions"
+        with suppress(OSError):
+            folder = versions.stat()
+            stamps += [*sorted(os.listdir(versions)), folder.st_ino, folder.st_mtime_ns]  # noqa: PTH208 - the fastest
+    return stamps
 
 
 def name_of(version: int, state: str) -> str:
@@ -164,21 +178,22 @@ class Segment:
         """The item_id of a row."""
         return str(self.items["item_id"][row].as_py())
 
-    def nearest(self, queries: Float32, k: int, allowed: Bool | None) -> tuple[list[Found], bool]:
+    def choose(self, mask: Bool) -> Chosen:
+        """Rows for `nearest`, from (N,) flags."""
+        return Chosen(mask, self._list_of_rows if self._lists is not None else None)
+
+    def nearest(self, queries: Float32, k: int, allowed: Chosen | None) -> tuple[list[Found], bool]:
         """Rows among which the k best of each query are, of those allowed, and whether they surely are.
 
         Args:
             queries: float32 (Q, dim).
-            allowed: (N,), None is all.
+            allowed: made by `choose`; None is all.
         """
-        matching = len(self) if allowed is None else int(np.count_nonzero(allowed))
-        if allowed is not None and matching <= FEW:
-            return [Found(rows) for rows in self._by_numpy(queries, k, np.flatnonzero(allowed))], True
-        if self._flat is None:
-            rows = None if allowed is None else np.flatnonzero(allowed)
-            return [Found(found) for found in self._by_numpy(queries, k, rows)], True
+        matching = len(self) if allowed is None else len(allowed)
+        if self._flat is None or (allowed is not None and matching <= FEW):
+            return [Found(rows) for rows in self._by_numpy(queries, k, allowed)], True
         if self._lists is not None and self.tuning is not None:
-            found = self._by_lists(self._lists, self.tuning, queries, min(k, matching), allowed)
+            found = _by_lists(self._lists, self.tuning, queries, min(k, matching), allowed)
             if found is not None:
                 return found, False
         return [Found(rows) for rows in _by_flat(self._flat, queries, k, allowed)], True
@@ -201,44 +216,50 @@ class Segment:
         ]
         return pa.concat_tables([self._parts[:0], *slices])
 
-    def _by_numpy(self, queries: Float32, k: int, rows: Rows | None) -> list[Rows]:
-        if rows is None:
-            return [shortlist(one, k) for one in queries @ self._matrix.T]
-        vectors = self.half[rows].astype(np.float32)
-        return [rows[shortlist(one, k)] for one in queries @ vectors.T]
-
-    def _by_lists(
-        self, lists: faiss.InvertedFile, tuning: Tuning, queries: Float32, k: int, allowed: Bool | None
-    ) -> list[Found] | None:
-        """None where the lists cannot answer: too deep, or fewer found than there are."""
-        holding = None
+    def _by_numpy(self, queries: Float32, k: int, allowed: Chosen | None) -> list[Rows]:
         if allowed is None:
-            setting = tuning.setting(k)
-            nprobe = setting.nprobe
-        else:
-            matches = np.bincount(self._list_of_rows[allowed], minlength=lists.lists)
-            holding = matches > 0
-            setting, wanted = tuning.filtered(k, int(matches.sum()), len(self))
-            order, _ = lists.nearest_lists(queries, holding)
-            seen = np.cumsum(matches[order], axis=1)
-            nprobe = int((seen < wanted).sum(axis=1).max()) + 1
-            nprobe = min(max(nprobe, setting.nprobe), order.shape[1])
-        if setting.nprobe >= lists.lists // 2 or setting.candidates > len(self) // 4:
-            return None
-        scores, rows = lists.search(queries, k, nprobe, setting.candidates, allowed, holding)
-        if (rows < 0).any():
-            return None
-        order = np.lexsort((rows, -scores), axis=1)  # rows are in the order of ids, which settle ties
-        rows, scores = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
-        return [Found(found, values) for found, values in zip(rows, scores, strict=True)]
+            return [shortlist(one, k) for one in queries @ self._matrix.T]
+        vectors = self.half[allowed.rows].astype(np.float32)
+        return [allowed.rows[shortlist(one, k)] for one in queries @ vectors.T]
 
 
-def _by_flat(index: faiss.FlatIndex | TorchFlat, queries: Float32, k: int, allowed: Bool | None) -> list[Rows]:
+def _by_lists(
+    lists: faiss.InvertedFile, tuning: Tuning, queries: Float32, k: int, allowed: Chosen | None
+) -> list[Found] | None:
+    """None where the lists cannot answer: asked for too many, or fewer found than there are."""
+    if allowed is None:
+        setting = tuning.setting(k)
+    else:
+        setting, wanted = tuning.filtered(k, len(allowed), len(lists))
+    if k == 0 or setting.nprobe >= lists.lists // 2 or setting.candidates > len(lists) // 4:
+        return None
+    nprobe, holding = setting.nprobe, None
+    if allowed is not None:
+        holding = allowed.holding
+        nprobe = min(max(nprobe, _reach(lists, queries, allowed, wanted)), len(holding))
+    scores, rows = lists.search(queries, k, nprobe, setting.candidates, allowed, holding)
+    if (rows < 0).any():
+        return None
+    order = np.lexsort((rows, -scores), axis=1)  # rows are in the order of ids, which settle ties
+    rows, scores = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
+    return [Found(found, values) for found, values in zip(rows, scores, strict=True)]
+
+
+def _reach(lists: faiss.InvertedFile, queries: Float32, allowed: Chosen, wanted: float) -> int:
+    """How many of the nearest lists hold so many allowed rows, for the query that needs the most."""
+    most = 0
+    for start in range(0, len(queries), TOGETHER):
+        held = allowed.per_list[lists.nearest_lists(queries[start : start + TOGETHER], allowed.holding)]
+        most = max(most, int((np.cumsum(held, axis=1) < wanted).sum(axis=1).max()) + 1)
+    return most
+
+
+def _by_flat(index: faiss.FlatIndex | TorchFlat, queries: Float32, k: int, allowed: Chosen | None) -> list[Rows]:
     """Rows that may be among the k best, by query.
 
     Asks for more until the last one found is clearly worse than the k-th, so that no tie is cut in two.
     """
-    matching = len(index) if allowed is None else int(allowed.sum())
+    matching = len(index) if allowed is None else len(allowed)
     k = min(k, matching)
     wanted = min(k + SPARE, matching)
     if wanted == 0:

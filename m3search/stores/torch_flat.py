@@ -15,9 +15,9 @@ from m3search.errors import MissingExtra
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from m3search.stores.chosen import Chosen
     from m3search.types import Float32
 
-    Bool = npt.NDArray[np.bool_]
     Rows = npt.NDArray[np.int64]
 
 TILE = 1 << 20  # vectors compared at a time
@@ -61,13 +61,13 @@ class TorchFlat:
     def __len__(self) -> int:
         return len(self._vectors)
 
-    def search(self, queries: Float32, k: int, allowed: Bool | None = None) -> tuple[Float32, Rows]:
+    def search(self, queries: Float32, k: int, allowed: Chosen | None = None) -> tuple[Float32, Rows]:
         """Scores and rows (Q, k) of the nearest vectors, best first.
 
         Args:
             queries: float32 (Q, D).
             k: at most len(self), and at most as many as are allowed.
-            allowed: (N,), only these rows.
+            allowed: only these rows.
         """
         torch = _torch()
         asked = torch.from_numpy(np.ascontiguousarray(queries, dtype=np.float32)).to(self._device)
@@ -77,7 +77,7 @@ class TorchFlat:
             tile = self._held[place] if self._held is not None else self._put(start)
             scores = self._scores(asked, tile)
             if allowed is not None:
-                kept = torch.from_numpy(allowed[start : start + len(tile)]).to(self._device)
+                kept = torch.from_numpy(allowed.mask[start : start + len(tile)]).to(self._device)
                 scores = scores.masked_fill(~kept, -torch.inf)
             top = scores.topk(min(k, len(tile)), dim=1)
             best = torch.cat([best, top.values], dim=1)

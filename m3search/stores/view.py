@@ -17,7 +17,9 @@ import pyarrow as pa
 from m3search.filters import mask
 from m3search.stores import schema
 from m3search.stores.base import Neighbours, check_queries, rank, shortlist
+from m3search.stores.chosen import Chosen
 from m3search.stores.segment import LEFT_OUT, Found, Segment
+from m3search.stores.selection import REMEMBERED
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,7 +35,11 @@ class View:
     """A segment, its hidden rows and its later ones. The reading methods are those of `LanceStore`."""
 
     def __init__(
-        self, segment: Segment, alive: Bool | None = None, later: pa.Table | None = None, record: LanceStore | None = None
+        self,
+        segment: Segment,
+        alive: Bool | None = None,
+        later: pa.Table | None = None,
+        record: LanceStore | None = None,
     ) -> None:
         """
         Args:
@@ -44,6 +50,7 @@ class View:
         self.segment = segment
         self.dim = segment.dim
         self._alive = alive
+        self._chosen: dict[Filter | None, Chosen] = {}
         self._record = record
         later = segment.items[:0] if later is None else later
         self._later = later.combine_chunks().sort_by("item_id") if later.num_rows else later
@@ -51,7 +58,7 @@ class View:
 
     @classmethod
     def of(cls, segment: Segment, record: LanceStore) -> View | None:
-        """The segment as `record` is now; None where it cannot serve: another table, or more than half of it changed."""
+        """The segment as `record` is now; None where it cannot serve: another table, or half of it has changed."""
         changes = record.changes(segment.version, segment.row_ids, segment.items.column_names)
         if changes is None or changes.rows.num_rows > max(len(segment) // 2, 1000):
             return None
@@ -80,8 +87,7 @@ class View:
     def count(self, where: Filter | None = None) -> int:
         """See `VectorStore`."""
         allowed = self._allowed(where)
-        here = len(self.segment) if allowed is None else int(np.count_nonzero(allowed))
-        return here + self._later_rows(where).num_rows
+        return len(self.segment if allowed is None else allowed) + self._later_rows(where).num_rows
 
     def matching(self, where: Filter | None = None) -> list[str]:
         """See `LanceStore.matching`."""
@@ -136,12 +142,17 @@ class View:
         row = self.segment.selections.row(item_id)
         return row if row is not None and (self._alive is None or self._alive[row]) else None
 
-    def _allowed(self, where: Filter | None) -> Bool | None:
-        """(N,) rows of the segment that may be found; None is all."""
-        if where is None:
-            return self._alive
-        chosen = self.segment.selections.of(where)
-        return chosen if self._alive is None else chosen & self._alive
+    def _allowed(self, where: Filter | None) -> Chosen | None:
+        """Rows of the segment that may be found; None is all."""
+        if where is None and self._alive is None:
+            return None
+        if where not in self._chosen:
+            if len(self._chosen) >= REMEMBERED:
+                self._chosen.clear()
+            mask = self._alive if where is None else self.segment.selections.of(where)
+            assert mask is not None
+            self._chosen[where] = self.segment.choose(mask if self._alive is None else mask & self._alive)
+        return self._chosen[where]
 
     def _later_rows(self, where: Filter | None) -> pa.Table:
         if where is None or not self._later_ids:
@@ -151,7 +162,7 @@ class View:
     def _of_segment(self, column: str, where: Filter | None) -> list[str]:
         values: list[str] = self.segment.items[column].to_pylist()
         allowed = self._allowed(where)
-        return values if allowed is None else [values[row] for row in np.flatnonzero(allowed).tolist()]
+        return values if allowed is None else [values[row] for row in allowed.rows.tolist()]
 
     def _with_later(
         self, queries: Float32, k: int, found: Sequence[Found], later: pa.Table, exact: bool

@@ -16,6 +16,7 @@ from m3search.stores.reader import Reader
 from m3search.stores.segment import Segment
 from m3search.stores.tuning import Setting, Tuning, neighbours
 
+MODALITIES = ("xray", "ct", "ecg", "retina")
 DIM, COUNT, CLUSTERS = 32, 6000, 60
 POLICY = Policy(flat_from=1, lists_from=1000, stale=0.05, queries=100)
 
@@ -33,9 +34,8 @@ def of_clusters(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rows(numbers, vectors, clusters) -> list[dict]:
-    modalities = ("xray", "ct", "ecg", "retina")
     return [
-        {"item_id": f"{number:05}", "modality": modalities[int(cluster) % 4], "vector": vector, "year": number % 1000}
+        {"item_id": f"{number:05}", "modality": MODALITIES[int(cluster) % 4], "vector": vector, "year": number % 1000}
         for number, vector, cluster in zip(numbers, vectors, clusters, strict=True)
     ]
 
@@ -98,8 +98,9 @@ def test_filters_lose_nothing(made, where):
 
 
 def test_a_filter_that_leaves_only_what_is_far_from_the_query_loses_nothing(made):
-    for modality in ("xray", "ct", "ecg", "retina"):
-        far = QUERIES[(QUERY_CLUSTER % 4) != ("xray", "ct", "ecg", "retina").index(modality)][:10]
+    of_query = np.array(MODALITIES)[QUERY_CLUSTER % 4]
+    for modality in MODALITIES:
+        far = QUERIES[of_query != modality][:10]
         assert recall(made, far, 10, filters.equals("modality", modality)) >= 0.97
 
 

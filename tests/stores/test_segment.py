@@ -11,6 +11,7 @@ import pytest
 from m3search import filters
 from m3search.errors import IndexNotFound, MissingExtra
 from m3search.stores import faiss, schema, segment
+from m3search.stores.chosen import Chosen
 from m3search.stores.lance import LanceStore
 from m3search.stores.publishing import Policy, publish
 from m3search.stores.reader import Reader
@@ -247,11 +248,11 @@ def test_a_damaged_faiss_file_is_not_used(record, tmp_path):
 def test_faiss_is_asked_again_until_no_tie_is_cut(tmp_path):
     vectors = np.repeat(np.eye(DIM, dtype=np.float32), [300, 40, 60, 100], axis=0)
     index = faiss.FlatIndex.build(vectors)
-    nearest, farther = segment._by_faiss(index, vectors[[0, 310]], 20, None)
+    nearest, farther = segment._by_flat(index, vectors[[0, 310]], 20, None)
     assert sorted(nearest) == list(range(300))
     assert sorted(farther) == list(range(300, 340))
     odd = np.arange(500) % 2 == 1
-    assert sorted(segment._by_faiss(index, vectors[:1], 20, odd)[0]) == list(range(1, 300, 2))
+    assert sorted(segment._by_flat(index, vectors[:1], 20, Chosen(odd))[0]) == list(range(1, 300, 2))
 
 
 def test_flat_index_keeps_half_precision_exactly(tmp_path):
@@ -262,5 +263,5 @@ def test_flat_index_keeps_half_precision_exactly(tmp_path):
     scores, rows = index.search(vectors[:4], 300)
     np.testing.assert_allclose(scores, np.take_along_axis(vectors[:4] @ vectors.T, rows, 1), rtol=1e-5, atol=1e-5)
     odd = np.arange(300) % 2 == 1
-    _, rows = index.search(vectors[:4], 150, odd)
+    _, rows = index.search(vectors[:4], 150, Chosen(odd))
     assert (np.sort(rows, axis=1) == np.flatnonzero(odd)).all()
