@@ -108,12 +108,18 @@ def filter_table(outcomes: Sequence[Outcome], plan: Plan) -> str:
         )
         if best is not None:
             shown[peer] = {one.name: one for one in best.outcome.filtered}
+    if not shown:
+        return ""
     lines = ["recall · time over the unfiltered, batched, one by one · short pages", *_head(["filter", *shown])]
     for name in filter_names():
         cells = []
         for rows in shown.values():
-            one = rows[name]
-            cells.append(f"{one.recall:.3f} · {one.batched:.2f}, {one.single:.2f} · {one.short} of {one.asked}")
+            one = rows.get(name)  # absent where the process was stopped before
+            cells.append(
+                ""
+                if one is None
+                else f"{one.recall:.3f} · {one.batched:.2f}, {one.single:.2f} · {one.short} of {one.asked}"
+            )
         lines.append(_line([name, *cells]))
     return "\n".join(lines) + "\n"
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import import_module
@@ -157,15 +157,20 @@ def _in_a_process(plan: Plan, job: Mapping[str, Any]) -> dict[str, Any]:
         try:
             process.wait(plan.limit)
         except subprocess.TimeoutExpired:
-            return {"failure": f"{job['verb']} did not finish in {plan.limit:g} s"}
+            return _told(told) | {"failure": f"{job['verb']} did not finish in {plan.limit:g} s"}
         finally:
             _end(process)
         if process.returncode == 0:
-            answer: dict[str, Any] = json.loads(told.read_text(encoding="utf-8"))
-            return answer
+            return _told(told)
         lines = [line.strip() for line in errors.read_text(encoding="utf-8", errors="replace").splitlines()]
         last = next((line for line in reversed(lines) if line), "")
-        return {"failure": f"{job['verb']} ended with {process.returncode}: {last[:300]}"}
+        return _told(told) | {"failure": f"{job['verb']} ended with {process.returncode}: {last[:300]}"}
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """What a process told before it ended, in whatever way."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -179,24 +184,26 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 # In the process -----------------------------------------------------------------------------------------------------
 def main(words: str) -> None:
-    """Do one job and write what there is to tell."""
+    """Do one job, and tell what is known as soon as it is: the process may be stopped."""
     job = json.loads(words)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job["threads"]])
     peer, workload = load_peer(job["peer"]), Workload.from_json(job["workload"])
-    told = (fit if job["verb"] == "fit" else serve)(peer, workload, job)
-    Path(job["told"]).write_text(json.dumps(told), encoding="utf-8")
+    told = Path(job["told"])
+    for found in (fit if job["verb"] == "fit" else serve)(peer, workload, job):
+        told.with_suffix(".new").write_text(json.dumps(found), encoding="utf-8")
+        told.with_suffix(".new").replace(told)
 
 
-def fit(peer: type[Peer], workload: Workload, job: Mapping[str, Any]) -> dict[str, Any]:
+def fit(peer: type[Peer], workload: Workload, job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Build the index."""
     _import(peer)
     folder, started = Path(job["folder"]), time.perf_counter()
     peer.fit(workload.gallery(), job["build"], folder)
     seconds = time.perf_counter() - started
-    return {"build_s": seconds, "disk_mb": sum(path.stat().st_blocks * 512 for path in folder.rglob("*")) / 1e6}
+    yield {"build_s": seconds, "disk_mb": sum(path.stat().st_blocks * 512 for path in folder.rglob("*")) / 1e6}
 
 
-def serve(peer: type[Peer], workload: Workload, job: Mapping[str, Any]) -> dict[str, Any]:
+def serve(peer: type[Peer], workload: Workload, job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Open the index, ask everything."""
     gallery, tasks = workload.gallery(), [workload.task(kind) for kind in KINDS]
     before, started = Resident.now(), time.perf_counter()
@@ -211,20 +218,20 @@ def serve(peer: type[Peer], workload: Workload, job: Mapping[str, Any]) -> dict[
         "import_ms": 1e3 * (imported - started),
         "open_ms": 1e3 * (ready - imported),
         "first_ms": 1e3 * (answered - imported),
+        "points": [],
     }
-    points = []
-    for setting in settings:  # recall reads the vectors, so memory is looked at before
+    for setting in settings:
         ask = partial(_ask, opened, workload.k, setting, None)
         timed = [_timed(ask, task.queries, job["seconds"]) for task in tasks]
-        points.append((timed, Resident.now().beyond(before)))
-    found["points"] = measured = [
-        _point(gallery, tasks, *one, setting) for one, setting in zip(points, settings, strict=True)
-    ]
+        asked = Resident.now()
+        found["points"].append(_point(gallery, tasks, timed, asked.beyond(before), setting))
+        before = before.plus(Resident.now().beyond(asked))  # counting recall reads vectors, which is not the engine's
+        yield found
     if job["filters"]:
-        chosen = _for_filters([Point(**one) for one in measured], job["target"])
-        found |= {"filters_at": measured[chosen]["setting"]}
-        found |= _filtered(peer, opened, workload, settings[chosen], job["seconds"])
-    return found
+        chosen = _for_filters([Point(**one) for one in found["points"]], job["target"])
+        found["filters_at"] = found["points"][chosen]["setting"]
+        for more in _filtered(peer, opened, workload, settings[chosen], job["seconds"]):
+            yield found | more
 
 
 def _import(peer: type[Peer]) -> None:
@@ -286,30 +293,33 @@ def _for_filters(points: Sequence[Point], target: float) -> int:
 
 def _filtered(
     peer: type[Peer], opened: Peer, workload: Workload, setting: Mapping[str, int], seconds: float
-) -> dict[str, Any]:
+) -> Iterator[dict[str, Any]]:
     if not peer.filters:
-        return {"no_filters": "takes no filter"}
-    found, gallery = [], workload.gallery()
+        yield {"no_filters": "takes no filter"}
+        return
+    found: list[dict[str, Any]] = []
     for name in filter_names():
-        task = workload.task(name)
         try:
-            _, plain, plain_single = _timed(partial(_ask, opened, workload.k, setting, None), task.queries, seconds)
-            ask = partial(_ask, opened, workload.k, setting, task.where)
-            answers, batched, single = _timed(ask, task.queries, seconds)
+            found.append(asdict(_one_filter(opened, workload, workload.task(name), setting, seconds)))
         except Exception as error:  # of whatever kind an engine raises: it is the outcome
-            return {"no_filters": f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"}
-        recalls = found_of(gallery.vectors, task.queries, task.truth, answers, gallery.allowed(task.where))
-        found.append(
-            Filtered(
-                name=name,
-                asked=len(answers),
-                recall=float(recalls.mean()),
-                batched=batched / plain,
-                single=single / plain_single,
-                short=short_pages(task.truth, answers),
-            )
-        )
-    return {"filtered": [asdict(one) for one in found]}
+            yield {"no_filters": f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+            return
+        yield {"filtered": found}
+
+
+def _one_filter(opened: Peer, workload: Workload, task: Task, setting: Mapping[str, int], seconds: float) -> Filtered:
+    gallery = workload.gallery()
+    _, plain, plain_single = _timed(partial(_ask, opened, workload.k, setting, None), task.queries, seconds)
+    answers, batched, single = _timed(partial(_ask, opened, workload.k, setting, task.where), task.queries, seconds)
+    recalls = found_of(gallery.vectors, task.queries, task.truth, answers, gallery.allowed(task.where))
+    return Filtered(
+        name=task.name,
+        asked=len(answers),
+        recall=float(recalls.mean()),
+        batched=batched / plain,
+        single=single / plain_single,
+        short=short_pages(task.truth, answers),
+    )
 
 
 if __name__ == "__main__":

@@ -30,6 +30,10 @@ class Resident:
         """What came since."""
         return Resident(self.anonymous_mb - before.anonymous_mb, self.mapped_mb - before.mapped_mb)
 
+    def plus(self, more: Resident) -> Resident:
+        """Both together."""
+        return Resident(self.anonymous_mb + more.anonymous_mb, self.mapped_mb + more.mapped_mb)
+
 
 def _family(pid: int) -> Iterator[int]:
     yield pid

@@ -40,7 +40,9 @@ class Chroma:
     def fit(cls, gallery: Gallery, build: str, folder: Path) -> None:
         """See `Peer`."""
         options: dict[str, Any] = {name: int(value) for name, _, value in (w.partition("=") for w in build.split(","))}
-        collection = _client(folder).create_collection("vectors", configuration={"hnsw": {"space": "ip"} | options})
+        collection = _client(folder).create_collection(
+            "vectors", configuration={"hnsw": {"space": "ip", "ef_search": EFFORTS[0]} | options}
+        )
         for place, vectors in gallery.blocks(ADDED):
             rows = range(place.start, place.stop)
             collection.add(
@@ -51,17 +53,24 @@ class Chroma:
 
     def __init__(self, folder: Path, _build: str) -> None:
         """See `Peer`."""
+        self._folder, self._effort = folder, EFFORTS[0]
         self._collection = _client(folder).get_collection("vectors")
-        self._effort = 0
 
     def query(self, queries: Float32, k: int, setting: Setting, where: Where | None) -> npt.NDArray[np.int64]:
         """See `Peer`."""
         if setting["ef_search"] != self._effort:
-            self._effort = setting["ef_search"]
-            self._collection.modify(configuration={"hnsw": {"ef_search": self._effort}})
+            self._search_with(setting["ef_search"])
         condition = None if where is None else {where.column: {"$lte": where.band}}
         found = self._collection.query(query_embeddings=queries, n_results=k, where=condition, include=[])
         return padded([list(map(int, page)) for page in found["ids"]], k)
+
+    def _search_with(self, effort: int) -> None:
+        """Another effort counts only once the index is loaded anew, for which the process must forget the old one."""
+        from chromadb.api.shared_system_client import SharedSystemClient
+
+        self._collection.modify(configuration={"hnsw": {"ef_search": effort}})
+        SharedSystemClient.clear_system_cache()
+        self._collection, self._effort = _client(self._folder).get_collection("vectors"), effort
 
 
 def _client(folder: Path) -> Any:

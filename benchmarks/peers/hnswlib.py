@@ -65,7 +65,8 @@ class Hnswlib:
         if where is None:
             return self._index.knn_query(queries, k, num_threads=threads())[0].astype(np.int64)  # type: ignore[no-any-return]
         allowed = self._columns[where.column] <= where.band
-        return padded([self._filtered(query, k, allowed) for query in queries], k)
+        wanted = min(k, int(allowed.sum()))
+        return padded([self._filtered(query, wanted, allowed) for query in queries], k)
 
     def _filtered(self, query: Float32, k: int, allowed: npt.NDArray[np.bool_]) -> list[int]:
         """Fewer than k where its search finds no more, which it reports as an error."""
