@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PILOT = 8  # queries that tell how many there is time for
 SINGLES = 100  # queries asked one by one
-REPEATS = 3  # of a batch; the fastest counts, being least disturbed by what else runs
+REPEATS = 3  # of a batch, at least; the fastest counts, being least disturbed by what else runs
+STEADY = 0.5  # seconds for which short batches are repeated
 THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -246,9 +247,11 @@ def _ask(opened: Peer, k: int, setting: Mapping[str, int], where: Any, queries: 
 def _timed(ask: Ask, queries: Float32, seconds: float) -> tuple[npt.NDArray[np.int64], float, float]:
     """Answers to as many queries as there is time for, seconds per query in a batch, and of one by itself."""
     ask(queries[:PILOT])
-    pilot, _ = _clocked(ask, queries[:PILOT])
+    pilot = min(_clocked(ask, queries[:PILOT])[0] for _ in range(2))
     asked = max(PILOT, min(len(queries), int(seconds / REPEATS / max(pilot / PILOT, 1e-9))))
-    batches = [_clocked(ask, queries[:asked]) for _ in range(REPEATS)]
+    batches = [_clocked(ask, queries[:asked])]
+    while len(batches) < REPEATS or sum(taken for taken, _ in batches) < min(STEADY, seconds):
+        batches.append(_clocked(ask, queries[:asked]))
     singles: list[float] = []
     for number in range(min(SINGLES, len(queries))):
         singles.append(_clocked(ask, queries[number : number + 1])[0])
