@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from m3search.types import Float32
 
 VERSION = 1  # of what is drawn from a recipe: another one, and nothing older is read
+TEXTS, STREAM = 1000, 7  # items with a text; their stream of random numbers
 FILTER_QUERIES = 200  # of which half are texts
 Relation = Literal["random", "correlated", "adversarial"]
 RELATIONS: tuple[Relation, ...] = get_args(Relation)
@@ -40,6 +41,7 @@ class Gallery:
 
     vectors: Half  # (N, D), unit length before rounding; a mapped file
     columns: dict[Column, npt.NDArray[np.uint8]]  # (N,) each: bands
+    texts: Half  # (T, D) of the first rows, as reports come with images: drawn as text queries are, but none of them
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -107,6 +109,7 @@ class Workload:
             return Gallery(
                 np.load(self._path("vectors"), mmap_mode="r"),
                 {"random": columns["random"], "cluster": columns["cluster"]},
+                vectors.queries(self.recipe, "text", min(TEXTS, self.recipe.count), STREAM).astype(np.float16),
             )
 
     def task(self, name: str) -> Task:

@@ -22,7 +22,7 @@ COLUMNS = {"random": "view", "cluster": "body_part"}  # what may be filtered on,
 
 
 class M3Search:
-    """Chooses its own parameters when it publishes, so there is one build and one setting."""
+    """Chooses its own parameters when it publishes, on items and on their texts: one build, one setting."""
 
     packages: ClassVar[Sequence[str]] = ("m3search.stores.reader", "m3search.filters", "faiss")
     filters: ClassVar[bool] = True
@@ -40,18 +40,22 @@ class M3Search:
     @classmethod
     def fit(cls, gallery: Gallery, _build: str, folder: Path) -> None:
         """See `Peer`."""
+        from m3search.stores import schema
         from m3search.stores.lance import LanceStore
         from m3search.stores.reader import Reader
 
+        kind = schema.items(gallery.shape[1]).field("text_vector").type
         record = LanceStore.create(folder / "tables", gallery.shape[1])
         for place, vectors in gallery.blocks(COMMIT):
             bands = {own: gallery.columns[name][place].astype(str) for name, own in COLUMNS.items()}  # type: ignore[index]
+            texts = list(gallery.texts[place])
             record.upsert(
                 pa.table(
                     {
                         "item_id": [f"{row:09d}" for row in range(place.start, place.stop)],
                         "modality": ["xray"] * len(vectors),
                         "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]),
+                        "text_vector": pa.array([*texts, *[None] * (len(vectors) - len(texts))], kind),
                         **{name: pa.array(values) for name, values in bands.items()},
                     }
                 )

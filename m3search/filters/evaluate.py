@@ -130,7 +130,7 @@ class _Verdicts(dict["Hashable", int]):
 
 
 def _answers(chunk: pa.Array, verdict: _Verdicts) -> npt.NDArray[np.int8]:
-    """TRUE, FALSE or UNKNOWN for each value (N,). Of a dictionary-coded column each distinct value is looked at once."""
+    """TRUE, FALSE or UNKNOWN for each value (N,). Of a dictionary-coded column each value is looked at once."""
     indices = getattr(chunk, "indices", None)
     values = (chunk if indices is None else chunk.dictionary).to_pylist()
     keys = (tuple(value) if isinstance(value, list) else value for value in values)

@@ -1,8 +1,8 @@
 """How hard an inverted file has to look to keep the recall it promises; found out when it is built.
 
 Text queries lie outside the distribution of image vectors, and lists that serve an image well may miss a text's
-neighbours. So both kinds of query are tried against exact answers, and the worse one counts. One half of the queries
-chooses the setting, the other half tells what it reaches.
+neighbours. So both kinds of query are tried against exact answers, and the worse one counts. Of each kind, every other
+query chooses the setting, and the others tell what it reaches.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ class Trial:
     itself: Rows  # (Q,) the row that a query is, which does not count; -1 for none
 
     def half(self, odd: bool) -> Trial:
-        """Every other query."""
-        some = slice(int(odd), None, 2)
+        """Two of every four queries, so that texts of both forms are in each half."""
+        some = np.flatnonzero((np.arange(len(self.queries)) // 2) % 2 == int(odd))
         return Trial(self.queries[some], self.exact[some], self.itself[some])
 
     def recall(self, lists: InvertedFile, setting: Setting) -> float:
@@ -131,7 +131,7 @@ def tune(
     chosen = np.sort(rng.choice(len(vectors), min(most, len(vectors)), replace=False))
     of_items = vectors[chosen].astype(np.float32)
     stored = len(texts) > 0
-    of_texts = texts[rng.permutation(len(texts))[:QUERIES]].astype(np.float32) if stored else _mixtures(vectors, rng)
+    of_texts = _texts(texts, most, rng) if stored else _mixtures(vectors, most, rng)
     itself = np.concatenate([chosen, np.full(len(of_texts), -1)])
     queries = np.concatenate([of_items, of_texts])
     exact = neighbours(vectors, queries, itself, max(DEPTHS))
@@ -221,9 +221,19 @@ def _steps(most: int) -> int:
     return step + 1
 
 
+def _texts(texts: npt.NDArray[np.float16], most: int, rng: np.random.Generator) -> Float32:
+    """(most, D) at most: every other one less the mean of all, as calibration asks with them."""
+    drawn = texts[rng.permutation(len(texts))[:most]].astype(np.float32)
+    drawn[1::2] = _unit(drawn[1::2] - texts.mean(axis=0, dtype=np.float32))
+    return drawn
+
+
 def _mixtures(vectors: npt.NDArray[np.float16], count: int, rng: np.random.Generator) -> Float32:
     """(count, D) directions that lie between items, and away from their mean, as texts do."""
     drawn = vectors[np.sort(rng.choice(len(vectors), min(20_000, len(vectors)), replace=False))].astype(np.float32)
     several = drawn[rng.integers(len(drawn), size=(count, MIXED))].mean(axis=1)
-    away = several - drawn.mean(axis=0)
-    return away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
+    return _unit(several - drawn.mean(axis=0))
+
+
+def _unit(vectors: Float32) -> Float32:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9), dtype=np.float32)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
 import pytest
 
 from m3search import filters
-from m3search.stores import faiss, publishing, schema, segment
+from m3search.stores import faiss, publishing, schema, segment, tuning
 from m3search.stores.base import rank
 from m3search.stores.lance import LanceStore
 from m3search.stores.publishing import Policy, publish
@@ -146,8 +147,10 @@ def test_a_segment_is_made_anew_only_past_a_threshold(own):
 
 def test_any_order_of_writes_and_searches_agrees_with_the_record(own):
     rng = np.random.default_rng(7)
-    for step in range(12):
+    for step in range(int(os.environ.get("M3SEARCH_TEST_ACTIONS", "12"))):
         numbers = rng.integers(COUNT + 500, size=8)
+        if step % 500 == 499:
+            own.publish()
         if step % 3 == 2:
             own.delete([f"{number:05}" for number in numbers])
         else:
@@ -160,21 +163,21 @@ def test_any_order_of_writes_and_searches_agrees_with_the_record(own):
 
 
 def test_tuning_is_recorded(made):
-    tuning = made.view.segment.tuning
-    assert min(tuning.recall_items, tuning.recall_texts) >= 0.98
-    assert [setting.depth for setting in tuning.settings] == [10, 32, 100, 320]
-    assert tuning.texts == "made"
-    assert Tuning.from_json(tuning.to_json()) == tuning
-    assert made.view.segment.kind == f"IVF{tuning.lists},PQ16x4fsr"
+    tuned = made.view.segment.tuning
+    assert min(tuned.recall_items, tuned.recall_texts) >= 0.98
+    assert [setting.depth for setting in tuned.settings] == [10, 32, 100, 320]
+    assert tuned.texts == "made"
+    assert Tuning.from_json(tuned.to_json()) == tuned
+    assert made.view.segment.kind == f"IVF{tuned.lists},PQ16x4fsr"
 
 
 def test_settings_of_other_depths():
-    tuning = Tuning(1000, (Setting(10, 8, 40), Setting(100, 32, 200)), 1.0, 1.0)
-    assert tuning.setting(3).nprobe == 8
-    assert tuning.setting(11) == Setting(100, 32, 200)
-    assert tuning.setting(400).nprobe == round(32 * 4 ** (np.log(4) / np.log(10)))
-    assert tuning.setting(10**9).nprobe == 1000
-    setting, wanted = tuning.filtered(10, matching=10_000, count=100_000)
+    tuned = Tuning(1000, (Setting(10, 8, 40), Setting(100, 32, 200)), 1.0, 1.0)
+    assert tuned.setting(3).nprobe == 8
+    assert tuned.setting(11) == Setting(100, 32, 200)
+    assert tuned.setting(400).nprobe == round(32 * 4 ** (np.log(4) / np.log(10)))
+    assert tuned.setting(10**9).nprobe == 1000
+    setting, wanted = tuned.filtered(10, matching=10_000, count=100_000)
     assert (setting.nprobe, setting.candidates) == (32, 40)  # as deep as the 100th neighbour of all
     assert wanted == 10_000 * 32 / 1000
 
@@ -268,3 +271,21 @@ def test_killed_after_the_swap_the_new_segment_answers(own, monkeypatch):
     again = Reader(own._tables, own._segments, POLICY)
     assert again.view.segment.path != old
     assert again.view.changed == 0
+
+
+def test_texts_are_tried_as_they_are_and_as_calibration_asks():
+    texts = VECTORS[:80].astype(np.float16)
+    found = tuning._texts(texts, 40, np.random.default_rng(0))
+    assert found.shape == (40, DIM)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-3)
+    raw = {row.tobytes() for row in texts.astype(np.float32)}
+    assert [row.tobytes() in raw for row in found] == [True, False] * 20
+
+
+def test_tuning_on_texts_of_the_index(made, tmp_path):
+    record = LanceStore.create(tmp_path / "tables", DIM)
+    some = rows(range(1200), VECTORS[:1200], CLUSTER[:1200])
+    record.upsert([row | {"text_vector": VECTORS[-row["year"]]} for row in some])
+    built = publish(tmp_path / "segment", tmp_path / "tables", record, POLICY)
+    assert built.tuning.texts == "stored"
+    assert len(record.text_vectors(50)) == 50
