@@ -105,7 +105,8 @@ def test_a_filter_that_leaves_only_what_is_far_from_the_query_loses_nothing(made
         assert recall(made, far, 10, filters.equals("modality", modality)) >= 0.97
 
 
-def test_equal_vectors_are_ordered_by_id(own):
+def test_equal_vectors_are_ordered_by_id(quick):
+    own = quick
     own.record.upsert(rows(range(50, 70), np.tile(QUERIES[:1], (20, 1)), [0] * 20))
     own.publish(anew=True)
     (found,) = own.search(QUERIES[:1], 8)
@@ -134,7 +135,8 @@ def test_an_upsert_and_a_deletion_are_seen_by_the_next_search(own):
     assert own.view.changed == 6
 
 
-def test_a_segment_is_made_anew_only_past_a_threshold(own):
+def test_a_segment_is_made_anew_only_past_a_threshold(quick):
+    own = quick
     first = own.view.segment.path.name
     own.upsert(rows(range(COUNT, COUNT + 100), *of_clusters(100, 5)))
     assert own.publish().path.name == first
@@ -216,7 +218,8 @@ def test_scores_are_those_of_the_record(made):
     np.testing.assert_allclose(found.scores, rank(QUERIES[0], vectors, found.ids, 10).scores, atol=1e-5)
 
 
-def test_without_its_lists_a_segment_is_not_used(own):
+def test_without_its_lists_a_segment_is_not_used(quick):
+    own = quick
     (own.view.segment.path / "lists.faiss").write_bytes(b"nonsense")
     assert Segment.newest(own._segments) is None
     again = Reader(own._tables, own._segments, POLICY)
@@ -228,11 +231,19 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing on disk happens after it."""
 
 
-@pytest.mark.parametrize("after", range(9))
-def test_killed_at_any_write_the_next_search_answers_as_before_or_after(own, monkeypatch, after):
-    monkeypatch.setattr(faiss.InvertedFile, "train", lambda *_: trained)  # takes longest
-    trained = faiss.read_trained(own.view.segment.path / "lists.faiss")
+@pytest.fixture
+def quick(own, monkeypatch):
+    """What takes longest of a build is taken from the first one."""
+    trained, tuned = faiss.read_trained(own.view.segment.path / "lists.faiss"), own.view.segment.tuning
     trained.reset()
+    monkeypatch.setattr(faiss.InvertedFile, "train", lambda *_: trained)
+    monkeypatch.setattr(publishing, "tune", lambda *_: tuned)
+    return own
+
+
+@pytest.mark.parametrize("after", range(9))
+def test_killed_at_any_write_the_next_search_answers_as_before_or_after(quick, after):
+    own = quick
     own.upsert(rows(range(1000), *of_clusters(1000, 9)))
     writes = []
 
@@ -245,12 +256,11 @@ def test_killed_at_any_write_the_next_search_answers_as_before_or_after(own, mon
 
         return step
 
-    for name in ("_write", "_save", "_step", "_sync"):
-        monkeypatch.setattr(publishing, name, dying(getattr(publishing, name)))
-    monkeypatch.setattr(publishing.Path, "rename", dying(publishing.Path.rename))
-    with pytest.raises(Killed):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        for name in ("_write", "_save", "_step", "_sync"):
+            patch.setattr(publishing, name, dying(getattr(publishing, name)))
+        patch.setattr(publishing.Path, "rename", dying(publishing.Path.rename))
         own.publish()
-    monkeypatch.undo()
     for reader in (own, Reader(own._tables, own._segments, POLICY)):
         assert reader.count() == COUNT
         assert recall(reader, QUERIES[:10]) >= 0.95
@@ -260,13 +270,13 @@ def test_killed_at_any_write_the_next_search_answers_as_before_or_after(own, mon
     assert list(own._segments.glob("*.part")) == []
 
 
-def test_killed_after_the_swap_the_new_segment_answers(own, monkeypatch):
+def test_killed_after_the_swap_the_new_segment_answers(quick):
+    own = quick
     old = own.view.segment.path
     own.upsert(rows(range(1000), *of_clusters(1000, 9)))
-    monkeypatch.setattr(publishing, "names", lambda root: (_ for _ in ()).throw(Killed()))
-    with pytest.raises(Killed):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(publishing, "names", lambda root: (_ for _ in ()).throw(Killed()))
         own.publish()
-    monkeypatch.undo()
     assert old.exists()
     again = Reader(own._tables, own._segments, POLICY)
     assert again.view.segment.path != old
