@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from m3search.indexer.pipeline import Options, Progress, Report, Run
+from m3search.indexer.runners.allowance import Allowance
 
-__all__ = ["Options", "Progress", "Report", "index"]
+__all__ = ["Allowance", "Options", "Progress", "Report", "index", "retry_failures"]
 
 
 def index(
@@ -23,16 +25,18 @@ def index(
     Args:
         index: the index folder; see `m3search.stores.folder.locate` for the default. Made where it does not exist.
         model: the encoder, by name or folder; for an existing index the one it was built with is the default.
-        options: modality of undescribed files, workers, pruning.
+        options: modality of undescribed files, workers, their limits, pruning.
 
     Raises:
         UsageError: there is no such archive.
         EncoderMismatch: the index was built with another encoder.
         IndexLocked: another run is writing it.
+        IndexUnwritable: its disk is full or read-only. What was stored stays, the next run continues.
     """
     from m3search.encoders import DEFAULT_ENCODER, load_encoder
     from m3search.errors import IndexNotFound
     from m3search.indexer.archives import open_archive
+    from m3search.stores.disk import writing
     from m3search.stores.folder import IndexFolder, Manifest, locate
 
     place = open_archive(Path(archive))
@@ -42,8 +46,49 @@ def index(
     except IndexNotFound:
         encoder = load_encoder(name := model or DEFAULT_ENCODER)
         known_as = str(Path(name).resolve()) if Path(name).is_dir() else str(name)
-        folder = IndexFolder.create(path, Manifest(encoder=known_as, fingerprint=encoder.fingerprint, dim=encoder.dim))
+        manifest = Manifest(encoder=known_as, fingerprint=encoder.fingerprint, dim=encoder.dim)
+        with writing(path):
+            folder = IndexFolder.create(path, manifest)
     else:
         encoder = load_encoder(model or folder.manifest.encoder)
         folder.check_encoder(encoder.name, encoder.fingerprint)
-    return Run(folder, encoder, place, options or Options()).run(progress)
+    with writing(path):
+        return Run(folder, encoder, place, options or Options()).run(progress)
+
+
+def retry_failures(
+    index: Path | str | None = None,
+    *,
+    model: Path | str | None = None,
+    options: Options | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> list[Report]:
+    """Read again what failed, and nothing else: new, changed and vanished files are left to `index`.
+
+    Args: as of `index`.
+
+    Returns:
+        A report for each archive of the index that has failures.
+
+    Raises:
+        IndexNotFound: there is no index.
+        UsageError: an archive is no longer where it was.
+        EncoderMismatch, IndexLocked, IndexUnwritable: as `index`.
+    """
+    from m3search.encoders import load_encoder
+    from m3search.indexer.archives import open_archive
+    from m3search.indexer.ledger import is_of
+    from m3search.stores.disk import writing
+    from m3search.stores.folder import IndexFolder, locate
+
+    folder = IndexFolder.open(locate(index))
+    uris = folder.record().failures().column("uri").to_pylist()
+    roots = enumerate(folder.manifest.archives)
+    failing = [root for place, root in roots if any(is_of(uri, f"@{place}/" if place else "") for uri in uris)]
+    if not failing:
+        return []
+    encoder = load_encoder(model or folder.manifest.encoder)
+    folder.check_encoder(encoder.name, encoder.fingerprint)
+    chosen = replace(options or Options(), retry=True, prune=False)
+    with writing(folder.path):
+        return [Run(folder, encoder, open_archive(Path(root)), chosen).run(progress) for root in failing]

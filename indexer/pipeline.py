@@ -10,21 +10,24 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m3search.errors import BundleError, Reason, UnreadableFile
+from m3search.indexer import retry
 from m3search.indexer.embed import Embedded, Embedder
 from m3search.indexer.inspect import Inspected, inspect
 from m3search.indexer.ledger import Ledger, is_of
 from m3search.indexer.plan import Declared, Plan, Planner, Work, compare
 from m3search.indexer.read import read
 from m3search.indexer.rows import RowWriter, text_of
+from m3search.indexer.runners.allowance import Allowance
 from m3search.indexer.runners.local import LocalRunner, Task
-from m3search.modalities.reading import raster_image
+from m3search.indexer.runners.process import Usage
+from m3search.modalities.reading import raster_image, unreadable
 from m3search.privacy import PathMask, Pseudonyms
 from m3search.stores.deletion import finish
 from m3search.stores.tombstones import Tombstones
@@ -73,10 +76,14 @@ class Options:
     workers: int | None = None  # None: one per core
     prune: bool = False  # remove items whose files are gone
     shard_items: int = 512  # items of one commit, unless SHARD_SECONDS pass first
+    allowance: Allowance = field(default_factory=Allowance)  # of one file in a reading process
+    retry: bool = False  # read only what failed before: see `m3search.indexer.retry_failures`
 
 
 class Run:
     """One index run of one archive into one index. `run()` may be called once."""
+
+    usage: Usage  # what the reading processes went through, once `run` began
 
     def __init__(self, index: IndexFolder, encoder: Encoder, archive: Archive, options: Options) -> None:
         self._index = index
@@ -99,7 +106,8 @@ class Run:
             IndexLocked: another run is writing.
         """
         started = time.monotonic()
-        with self._index.lock(), LocalRunner(self._options.workers) as runner:
+        with self._index.lock(), LocalRunner(self._options.workers, self._options.allowance) as runner:
+            self.usage = runner.usage
             self._tombstones = Tombstones.load(self._index)
             finish(self._store, self._tombstones)
             self._index = self._index.add_archive(self._archive.root)
@@ -144,9 +152,33 @@ class Run:
             report(Progress("scan", len(stats), 0, len(self._failures)))
         declared = Declared(self._archive.root, self._archive.rows, self._options.modality)
         known = compare(stats, ledger, declared, mask, self._failures)
-        inspected = list(self._inspected(known.to_inspect(ledger), declared, runner, report))
+        wanted = known.to_inspect(ledger)
+        if self._options.retry:
+            failed = self._failed_before(mask)
+            inspected = list(self._inspected(retry.first(wanted, failed), declared, runner, report))
+            beside = retry.beside(wanted, inspected, failed)
+            others = self._inspected(beside, declared, runner, report)
+            inspected += retry.related(others, inspected, failed)
+            known = retry.only(known, ledger, inspected, mask, declared.root)
+        else:
+            inspected = list(self._inspected(wanted, declared, runner, report))
         planner = Planner(ledger, known, declared, mask, self._pseudonyms, self._tombstones)
         return planner.plan(inspected, self._failures), mask
+
+    def _failed_before(self, mask: PathMask) -> set[Path]:
+        """Files and folders of this archive in the failures table. One that is gone stays a failure."""
+        failed = set()
+        for uri in self._store.failures().column("uri").to_pylist():
+            if is_of(uri, self._prefix):
+                try:
+                    path = mask.resolve(self._archive.root, uri)
+                    path.stat()
+                except OSError as error:
+                    path = self._archive.root / uri.removeprefix(self._prefix)
+                    self._fail(unreadable(path, error), path)
+                else:
+                    failed.add(path)
+        return failed
 
     def _inspected(
         self, stats: list[FileStat], declared: Declared, runner: LocalRunner, report: Callable[[Progress], None]
@@ -181,7 +213,7 @@ class Run:
         tasks: list[Task[Work]] = []
         for work in self._decided(plan.work, runner):
             if spec := self._encoder.inputs.get(work.source.modality):
-                tasks.append(Task(work, work.source.files[0], work.source, spec))
+                tasks.append(Task(work, work.source.files[0], work.source, spec, work.stats))
             else:
                 self._fail(_no_tower(work, self._encoder.name), work.source.files[0])
         for done, (work, reading) in enumerate(runner.map(read, tasks), start=1):

@@ -39,6 +39,7 @@ class Work:
     files: tuple[FileEntry, ...]
     series_key: str
     replaces: tuple[str, ...] = ()  # ids of items that held an earlier state of these files
+    stats: tuple[FileStat, ...] = ()  # the files that will be read, as they were when their bytes were looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ class _Group:
     series_key: str
     sources: dict[Path, None] = field(default_factory=dict)  # the files a reader is given, in order
     entries: dict[str, FileEntry] = field(default_factory=dict)  # by uri, companions too
+    stats: dict[Path, FileStat] = field(default_factory=dict)  # of the sources and their companions
 
     @property
     def item_id(self) -> str:
@@ -238,6 +240,7 @@ class Planner:
             group.entries.update((entry.path, entry) for entry in entries)
             if series_key or not group.sources:
                 group.sources[found.path] = None
+                group.stats.update((digest.stat.path, digest.stat) for digest in found.digests)
         return groups
 
     def _take_deleted(self, groups: dict[str, _Group]) -> set[str]:
@@ -260,7 +263,9 @@ class Planner:
                 if item.item_id in plan.unchanged:
                     for entry in item.files:
                         group.entries.setdefault(entry.path, entry)
-                        group.sources[self._mask.resolve(self._declared.root, entry.path)] = None
+                        path = self._mask.resolve(self._declared.root, entry.path)
+                        group.sources[path] = None
+                        group.stats.setdefault(path, FileStat(path, entry.size, entry.mtime_ns))
         return joined
 
     def _settle(self, group: _Group, former: set[str], plan: Plan) -> None:
@@ -296,6 +301,7 @@ class Planner:
                 files=files,
                 series_key=group.series_key,
                 replaces=replaces,
+                stats=tuple(group.stats.values()),
             )
         )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from m3search import modalities
-from m3search.modalities.reading import read_item
+from m3search.errors import Reason, UnreadableFile
+from m3search.indexer.archives.folder import FileStat
+from m3search.modalities.reading import read_item, unreadable
 from m3search.types import Identity, InputSpec, Source, Tags
 
 if TYPE_CHECKING:
@@ -27,12 +29,25 @@ class Reading:
     thumbnail: bytes = field(repr=False)
 
 
-def read(source: Source, spec: InputSpec) -> Reading:
+def read(source: Source, spec: InputSpec, planned: Sequence[FileStat] = ()) -> Reading:
     """Read, prepare and draw one item.
 
+    Args:
+        planned: the files as they were when the item was named after their bytes.
+
     Raises:
-        UnreadableFile: naming the file and the reason.
+        UnreadableFile: naming the file and the reason; VANISHED where a file is no longer as it was planned.
     """
+    try:
+        reading = _read(source, spec)
+    except UnreadableFile:
+        _check_unchanged(planned)  # half of a file that is being copied looks damaged
+        raise
+    _check_unchanged(planned)
+    return reading
+
+
+def _read(source: Source, spec: InputSpec) -> Reading:
     modality = modalities.get(source.modality)
     item = read_item(source, spec)
     return Reading(
@@ -44,3 +59,15 @@ def read(source: Source, spec: InputSpec) -> Reading:
         provenance=item.provenance,
         thumbnail=modality.thumbnail(item),
     )
+
+
+def _check_unchanged(planned: Sequence[FileStat]) -> None:
+    for before in planned:
+        try:
+            now = FileStat.of(before.path)
+        except OSError as error:
+            raise unreadable(before.path, error) from error
+        if now != before:
+            raise UnreadableFile(
+                before.path, Reason.VANISHED, "changed while it was being read; index again when it is complete"
+            )

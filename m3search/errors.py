@@ -8,6 +8,7 @@ M3SearchError
 │   ├── IndexNotFound
 │   └── EncoderMismatch
 ├── IndexLocked         another run is writing the index
+├── IndexUnwritable     the disk of the index is full, read-only or without locks
 ├── BundleError         a model bundle is missing, broken or of the wrong kind
 ├── CheckpointError     a pretrained model of elsewhere is missing, incomplete or of a kind that is not known here
 ├── MissingExtra        an optional package is not installed
@@ -42,7 +43,10 @@ class Reason(StrEnum):
     MISSING_DECODER = "missing-decoder"
     PERMISSION = "permission"
     VANISHED = "vanished"  # disappeared or changed between planning and reading
+    UNREACHABLE = "unreachable"  # the storage failed, not the file: an I/O error, a network file system that is away
     CRASHED = "crashed"  # the decoder took its worker process down
+    TIMEOUT = "timeout"  # not read within the time that one file is given
+    MEMORY = "memory"  # not read within the memory that one file is given
     INTERNAL = "internal"  # a defect of m3search: please report it
 
 
@@ -81,6 +85,10 @@ class EncoderMismatch(NoIndex):
 
 class IndexLocked(M3SearchError):
     """Another run is writing this index."""
+
+
+class IndexUnwritable(M3SearchError):
+    """The index cannot be written: no space, a read-only or lockless file system. What was stored stays."""
 
 
 class BundleError(M3SearchError):

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 from collections.abc import Container, Iterable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
@@ -35,20 +36,30 @@ class Pseudonyms:
         Raises:
             OSError: the key file can be neither read nor created.
         """
-        try:
-            handle = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return cls(key_file.read_bytes())
-        with os.fdopen(handle, "wb") as file:
-            key = secrets.token_bytes(KEY_BYTES)
-            file.write(key)
-        return cls(key)
+        if not key_file.exists() or not key_file.stat().st_size:  # empty: its disk was full, or its writer was killed
+            _write_key(key_file, secrets.token_bytes(KEY_BYTES))
+        return cls(key_file.read_bytes())
 
     def of(self, identifier: str) -> str:
         """16 hexadecimal digits; "" for ""."""
         if not identifier:
             return ""
         return hmac.new(self._key, identifier.encode("utf-8", "surrogatepass"), sha256).hexdigest()[:PSEUDONYM_HEX]
+
+
+def _write_key(key_file: Path, key: bytes) -> None:
+    """Whole or not at all: half a key would hash, and its other half could never be guessed back."""
+    temporary = key_file.with_name(f"{key_file.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    if key_file.exists() and not key_file.stat().st_size:
+        key_file.unlink()
+    with suppress(FileExistsError):  # another process was faster: its key counts
+        os.link(temporary, key_file)
+    temporary.unlink()
 
 
 class PathMask:

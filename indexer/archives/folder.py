@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,9 +11,14 @@ from pathlib import Path
 from typing import Protocol
 
 from m3search.errors import Reason, UnreadableFile
+from m3search.formats.storage import failure_of
 from m3search.indexer.archives import manifest
 from m3search.indexer.archives.manifest import BadLine, Row
 from m3search.stores.folder import is_index
+
+Identity = tuple[int, int]  # device and inode
+MOST_VISITS = 16
+NO_FILE = "is no regular file, and opening it might never end; remove it from the list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +55,36 @@ class Archive(Protocol):
 
 
 class FolderArchive:
-    """Every file below `root`, hidden ones and indexes left out. Links are followed, loops cut."""
+    """Every file below `root`, hidden ones and indexes left out. Links are followed, loops cut.
+
+    Folders that link to each other could be walked in endlessly many ways: each is entered MOST_VISITS times at most.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.rows: dict[Path, Row] = {}  # of every manifest that `scan` met
         self._refused: dict[Path, BadLine] = {}  # files whose line of a manifest cannot be right
+        self._visits: Counter[Identity] = Counter()
 
     def scan(self) -> Iterator[FileStat | UnreadableFile]:
         """As `Archive.scan`; manifests on the way fill `rows`."""
         self.rows.clear()
         self._refused.clear()
-        yield from self._walk(self.root, frozenset())
+        self._visits.clear()
+        open_folders = [self._walk(self.root, frozenset())]  # a stack: folders may be nested deeper than calls may
+        while open_folders:
+            found = next(open_folders[-1], None)
+            if found is None:
+                open_folders.pop()
+            elif isinstance(found, tuple):
+                open_folders.append(self._walk(*found))
+            else:
+                yield found
 
-    def _walk(self, folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[FileStat | UnreadableFile]:
+    def _walk(
+        self, folder: Path, above: frozenset[Identity]
+    ) -> Iterator[FileStat | UnreadableFile | tuple[Path, frozenset[Identity]]]:
+        """What lies in a folder; the folders in it come as arguments for this function."""
         try:
             stat = folder.stat()
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -72,6 +94,9 @@ class FolderArchive:
         identity = (stat.st_dev, stat.st_ino)
         if identity in above or is_index(folder):  # a link to a folder above: its files are seen already
             return
+        self._visits[identity] += 1
+        if self._visits[identity] > MOST_VISITS:
+            return
         if any(entry.name == manifest.NAME for entry in entries):  # first: it speaks of files here and below
             yield from self._described(folder / manifest.NAME)
         for entry in entries:
@@ -80,10 +105,10 @@ class FolderArchive:
             path = folder / entry.name
             try:
                 if entry.is_dir():
-                    yield from self._walk(path, above | {identity})
+                    yield path, above | {identity}
                 elif entry.is_file():  # no devices, no pipes: opening those can hang
                     yield self._file(path)
-                elif entry.is_symlink():
+                elif entry.is_symlink() and not path.exists():
                     yield UnreadableFile(path, Reason.MISSING_FILE, "is a link to a file that does not exist")
             except OSError as error:
                 yield _unreachable(path, error)
@@ -95,6 +120,9 @@ class FolderArchive:
 
     def _described(self, path: Path) -> Iterator[UnreadableFile]:
         """Take in a manifest. What is wrong with it costs the lines concerned, never the run."""
+        if not path.is_file():
+            yield UnreadableFile(path, Reason.UNSUPPORTED, NO_FILE)
+            return
         wrong = []
         try:
             for found in manifest.entries(path):
@@ -126,7 +154,8 @@ class ManifestArchive:
     def scan(self) -> Iterator[FileStat | UnreadableFile]:
         for path in self.rows:
             try:
-                yield FileStat.of(path)
+                stat = FileStat.of(path)
+                yield stat if path.is_file() else UnreadableFile(path, Reason.UNSUPPORTED, NO_FILE)
             except OSError as error:
                 yield _unreachable(path, error)
 
@@ -136,4 +165,6 @@ def _unreachable(path: Path, error: OSError) -> UnreadableFile:
         return UnreadableFile(path, Reason.PERMISSION, "may not be read by this user; ask for read permission")
     if isinstance(error, FileNotFoundError):
         return UnreadableFile(path, Reason.MISSING_FILE, "does not exist, though it is listed")
-    return UnreadableFile(path, Reason.VANISHED, f"cannot be looked at: {error.strerror or error}")
+    return failure_of(path, error) or UnreadableFile(
+        path, Reason.VANISHED, f"cannot be looked at: {error.strerror or type(error).__name__}"
+    )

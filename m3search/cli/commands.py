@@ -10,7 +10,15 @@ import typer
 
 from m3search.cli import upkeep
 from m3search.cli.bench import app as bench_app
-from m3search.cli.options import IndexOption, JsonOption, ModelOption
+from m3search.cli.options import (
+    IndexOption,
+    JsonOption,
+    MemoryLimitOption,
+    ModelOption,
+    TimeLimitOption,
+    WorkersOption,
+    allowance,
+)
 from m3search.cli.query import query
 from m3search.errors import MissingExtra
 
@@ -58,9 +66,9 @@ def index(
         str | None, typer.Option("--modality", help="What files show whose own header does not say (PNG, JPEG, TIFF).")
     ] = None,
     model: ModelOption = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=0, help="Reading processes. Default: one per core.")
-    ] = None,
+    workers: WorkersOption = None,
+    time_limit: TimeLimitOption = None,
+    memory_limit: MemoryLimitOption = None,
     prune: Annotated[bool, typer.Option("--prune", help="Remove items whose files are gone from the archive.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 if any file could not be read.")] = False,
     as_json: JsonOption = False,
@@ -73,7 +81,8 @@ def index(
 
     if modality:
         modalities.get(modality)
-    options = Options(modality=modality or "", workers=workers, prune=prune)
+    limits = allowance(time_limit, memory_limit)
+    options = Options(modality=modality or "", workers=workers, prune=prune, allowance=limits)
     with printing.progress() as progress:
         report = run_index(archive, index, model=model, options=options, progress=progress)
     printing.report(report, as_json)
@@ -114,11 +123,26 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def failures(index: IndexOption = None, as_json: JsonOption = False) -> None:
+def failures(
+    index: IndexOption = None,
+    retry: Annotated[bool, typer.Option("--retry", help="First read them again, and nothing else.")] = False,
+    workers: WorkersOption = None,
+    time_limit: TimeLimitOption = None,
+    memory_limit: MemoryLimitOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Files that could not be read, each with its reason. They are tried again by the next index run."""
     from m3search.cli import printing
     from m3search.search import Engine
 
+    if retry:
+        from m3search.indexer import Options, retry_failures
+
+        options = Options(workers=workers, allowance=allowance(time_limit, memory_limit))
+        with printing.progress() as progress:
+            reports = retry_failures(index, options=options, progress=progress)
+        if not as_json:
+            printing.retried(reports)
     printing.failures(Engine.open(index).failures(), as_json)
 
 

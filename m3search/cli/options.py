@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from m3search.indexer import Allowance
 
 IndexOption = Annotated[
     Path | None,
@@ -17,3 +20,21 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", help="Encoder, by name or folder. Default: the index's own, else m3bind-small.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=0, help="Reading processes. Default: one per core.")
+]
+TimeLimitOption = Annotated[
+    float | None, typer.Option("--time-limit", min=1, help="Seconds one file may take to be read. Default: 300.")
+]
+MemoryLimitOption = Annotated[
+    float | None,
+    typer.Option("--memory-limit", min=0.25, help="GiB one reading process may take. Default: its share of 75%."),
+]
+
+
+def allowance(seconds: float | None, gibibytes: float | None) -> Allowance:
+    """The limits of reading processes, from what was typed."""
+    from m3search.indexer import Allowance
+
+    default = Allowance()
+    return Allowance(seconds or default.seconds, int(gibibytes * 2**30) if gibibytes else default.memory_bytes)

@@ -110,6 +110,12 @@ def report(done: Report, as_json: bool) -> None:
         console.print('why files failed: "m3search failures"')
 
 
+def retried(reports: Sequence[Report]) -> None:
+    """What reading failed files again did, over all archives of an index."""
+    indexed, failed = (sum(getattr(one, name) for one in reports) for name in ("indexed", "failed"))
+    Console().print(f"read again: [bold]{indexed}[/] items indexed, {failed} files still fail")
+
+
 Form = Literal["table", "json", "csv"]
 
 

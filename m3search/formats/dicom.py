@@ -5,7 +5,9 @@ Pixels are decoded and rendered by `dicom_pixels`, waveforms read by `dicom_wave
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import re
 import struct
 import warnings
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.limits import LIMITS, require_readable
+from m3search.formats.storage import blame
 from m3search.types import Header
 
 if TYPE_CHECKING:
@@ -128,6 +131,19 @@ def read_position(path: Path) -> SlicePosition:
         )
 
 
+class BoundedFile(io.BufferedReader):
+    """A file whose end is known: pydicom asks for what an element declares, and Python reserves all of it first."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._end = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > CHUNK:
+            size = max(0, min(size, self._end - self.tell()))
+        return super().read(size)
+
+
 def frame_count(dataset: Dataset) -> int:
     """Frames of an image; 1 where the header does not say."""
     return int(dataset.get("NumberOfFrames") or 1)
@@ -185,7 +201,8 @@ def _parse(path: Path, pixels: bool) -> Dataset:
             _check_inflated(path, head)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            dataset = dcmread(path, force=not has_magic, stop_before_pixels=not pixels)
+            with BoundedFile(path) as file:
+                dataset = dcmread(file, force=not has_magic, stop_before_pixels=not pixels)
         # pydicom keeps what it could read of a file that ends early, and warns.
         if any("end of file" in str(warning.message).casefold() for warning in said):
             raise UnreadableFile(path, Reason.TRUNCATED, "ends early; copy it again from its source")
@@ -308,8 +325,7 @@ def translated(path: Path) -> Iterator[None]:
         ValueError, TypeError, AttributeError, LookupError, RuntimeError, ArithmeticError, AssertionError,
         OSError, struct.error,
     ) as error:  # fmt: skip
-        raise UnreadableFile(
-            path, Reason.CORRUPT, f"its header or pixels contradict themselves ({type(error).__name__}); copy it again"
-        ) from error
+        message = f"its header or pixels contradict themselves ({type(error).__name__}); copy it again"
+        raise blame(error, UnreadableFile(path, Reason.CORRUPT, message)) from error
     finally:
         logger.setLevel(level)

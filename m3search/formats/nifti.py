@@ -20,6 +20,7 @@ import numpy as np
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.limits import LIMITS, require_readable
 from m3search.formats.quiet import quiet
+from m3search.formats.storage import blame
 from m3search.types import Header
 
 if TYPE_CHECKING:
@@ -227,7 +228,8 @@ def _translated(path: Path) -> Iterator[None]:
         raise UnreadableFile(path, Reason.TRUNCATED, "ends early; copy it again from its source") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise UnreadableFile(path, Reason.CORRUPT, "its compression is damaged; copy it again") from error
-    except (HeaderDataError, WrapStructError, ValueError, TypeError, OverflowError, LookupError) as error:
+    except (HeaderDataError, WrapStructError, ValueError, TypeError, ArithmeticError, LookupError) as error:
         raise UnreadableFile(path, Reason.CORRUPT, "is not a well-formed NIfTI file") from error
     except OSError as error:
-        raise UnreadableFile(path, Reason.CORRUPT, f"cannot be read ({type(error).__name__}); copy it again") from error
+        damaged = UnreadableFile(path, Reason.CORRUPT, f"cannot be read ({type(error).__name__}); copy it again")
+        raise blame(error, damaged) from error

@@ -18,6 +18,7 @@ import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.quiet import quiet
+from m3search.formats.storage import blame
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -162,10 +163,12 @@ def translated(path: Path) -> Iterator[None]:
             yield
     except UnreadableFile:
         raise
-    except (OpenSlideError, OSError, EOFError, ValueError, LookupError, TypeError, struct.error, RuntimeError) as error:
-        raise UnreadableFile(
-            path, Reason.CORRUPT, "the slide cannot be decoded; copy it again from its source"
-        ) from error
+    except (
+        OpenSlideError, OSError, EOFError, ValueError, LookupError, TypeError, struct.error, RuntimeError,
+        ArithmeticError, AttributeError, AssertionError,
+    ) as error:  # fmt: skip
+        damaged = UnreadableFile(path, Reason.CORRUPT, "the slide cannot be decoded; copy it again from its source")
+        raise blame(error, damaged) from error
 
 
 def mpp_of(stated: float, objective_power: float = 0.0) -> tuple[float, str]:

@@ -19,6 +19,8 @@ import numpy as np
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.limits import LIMITS, require_readable
 from m3search.formats.quiet import quiet
+from m3search.formats.storage import failure_of
+from m3search.formats.tiff_directory import check_directories
 from m3search.types import Header
 
 if TYPE_CHECKING:
@@ -111,6 +113,7 @@ def _decoding(path: Path) -> Iterator[str]:
     require_readable(path)
     with path.open("rb") as file:
         kind = _kind(file.read(64))
+    check_directories(path)
     try:
         with quiet("tifffile"):
             yield kind
@@ -118,8 +121,11 @@ def _decoding(path: Path) -> Iterator[str]:
         raise UnreadableFile(
             path, Reason.TOO_LARGE, "declares more pixels than a picture can hold; export it smaller, or as a slide"
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, LookupError, TypeError, RuntimeError) as error:
-        raise _undecodable(path, kind, str(error)) from error
+    except (
+        OSError, SyntaxError, ValueError, EOFError, struct.error, LookupError, TypeError, RuntimeError,
+        ArithmeticError, AttributeError, AssertionError,
+    ) as error:  # fmt: skip
+        raise failure_of(path, error) or _undecodable(path, kind, str(error)) from error
 
 
 def _undecodable(path: Path, kind: str, detail: str) -> UnreadableFile:

@@ -17,6 +17,7 @@ import numpy as np
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.limits import require_readable
 from m3search.formats.pyramid import WHITE, Level, Slide, mpp_of, translated
+from m3search.formats.tiff_directory import are_plausible, check_directories
 from m3search.types import Header
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def sniff(path: Path, head: bytes) -> bool:
 
     from m3search.formats import slide_tiff
 
+    if is_tiff and not are_plausible(path):  # openslide might end the process; the raster format reports it
+        return False
     vendor = OpenSlide.detect_format(str(path))
     return vendor not in (None, "generic-tiff") or (is_tiff and slide_tiff.is_slide(path))
 
@@ -77,6 +80,7 @@ def open_slide(files: Sequence[Path], dicom: bool = False) -> Slide:
         return DicomSlide(files)
     path = files[0]
     _refuse_cut_tiff(path)
+    check_directories(path)
     if path.suffix.lower() == MIRAX and not path.with_suffix("").is_dir():
         raise UnreadableFile(path, Reason.MISSING_FILE, f"its folder {path.stem} is missing; copy it beside the file")
     import openslide

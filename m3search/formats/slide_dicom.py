@@ -102,7 +102,7 @@ def _touched(instance: _Instance, left: int, top: int, width: int, height: int) 
 
 def _open_instance(path: Path) -> _Instance | None:
     """None for a picture on which the slide's label may be read."""
-    file = path.open("rb")
+    file = dicom.BoundedFile(path)
     try:
         instance = _parse_instance(path, file)
     except BaseException:

@@ -64,6 +64,8 @@ class TiffSlide(Slide):
             raise UnreadableFile(
                 path, Reason.UNSUPPORTED, f"a slide of {first.samplesperpixel} channels is not searched here"
             )
+        if any(min(*_tile_of(page), page.imagelength) < 1 for page in self._pages):
+            raise UnreadableFile(path, Reason.CORRUPT, "the slide has tiles without pixels; copy it again")
         size = path.stat().st_size
         if any(offset + count > size for offset, count in zip(first.dataoffsets, first.databytecounts, strict=True)):
             raise UnreadableFile(path, Reason.TRUNCATED, "the slide's tiles end early; copy the file again")
@@ -103,9 +105,14 @@ class TiffSlide(Slide):
         self._tiff.close()
 
 
+def _tile_of(page: Any) -> tuple[int, int]:
+    """Width and height of a tile or strip."""
+    return (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
+
+
 def _segments(page: Any, left: int, top: int, width: int, height: int) -> Iterator[int]:
     """Numbers of the tiles or strips that a rectangle touches, in each stored plane."""
-    wide, high = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
+    wide, high = _tile_of(page)
     high = min(high, page.imagelength)
     across, down = -(-page.imagewidth // wide), -(-page.imagelength // high)
     planes = page.samplesperpixel if page.planarconfig == 2 else 1

@@ -20,6 +20,7 @@ import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.limits import require_readable
+from m3search.formats.storage import blame
 from m3search.types import Header
 
 if TYPE_CHECKING:
@@ -229,9 +230,10 @@ def _decoding(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
-        raise UnreadableFile(
+        damaged = UnreadableFile(
             path, Reason.CORRUPT, "its signal files do not match the header; copy the record again"
-        ) from error
+        )
+        raise blame(error, damaged) from error
 
 
 def _read_record(path: Path) -> tuple[RecordHeader, tuple[Path, ...]]:

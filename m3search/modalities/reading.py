@@ -10,6 +10,7 @@ import numpy as np
 
 from m3search import formats, modalities
 from m3search.errors import MissingExtra, Reason, UnreadableFile, UsageError
+from m3search.formats.storage import failure_of
 from m3search.types import Header, InputSpec, Item, ModalityFrom, Source
 
 if TYPE_CHECKING:
@@ -184,14 +185,10 @@ def raster_image(path: Path) -> UInt8:
 
 def unreadable(path: Path, error: BaseException) -> UnreadableFile:
     """An exception that no reader expected, as a failure of one file; its text may quote a header and is left out."""
-    if isinstance(error, PermissionError):
-        return UnreadableFile(path, Reason.PERMISSION, "not permitted to read it; check its owner and mode")
-    if isinstance(error, FileNotFoundError):
-        return UnreadableFile(path, Reason.VANISHED, "it is not there (any more)")
+    if failure := failure_of(path, error):
+        return failure
     if isinstance(error, MissingExtra):
         return UnreadableFile(path, Reason.MISSING_DECODER, str(error))
-    if isinstance(error, MemoryError):
-        return UnreadableFile(path, Reason.TOO_LARGE, "there is not enough memory to decode it")
     if isinstance(error, OSError):
         detail = error.strerror or type(error).__name__
         return UnreadableFile(path, Reason.CORRUPT, f"it cannot be read ({detail})")

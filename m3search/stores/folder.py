@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m3search.errors import EncoderMismatch, IndexLocked, IndexNotFound, NoIndex
+from m3search.errors import EncoderMismatch, IndexLocked, IndexNotFound, IndexUnwritable, NoIndex
 
 if TYPE_CHECKING:
     from m3search.stores.lance import LanceStore
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 NAME = ".m3search"
 VARIABLE = "M3SEARCH_INDEX"
 FORMAT_VERSION = 1  # of the folder and its tables; raised when an older reader would misread them
+
+HELD = (errno.EACCES, errno.EAGAIN)  # what fcntl(2) says of a lock that another process holds
 
 _locked_here: set[Path] = set()  # POSIX locks do not keep out the process that already holds them
 
@@ -203,14 +207,18 @@ def locked(folder: Path) -> Iterator[None]:
     with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in HELD:
+                raise IndexUnwritable(
+                    f"index {folder} cannot be locked ({error.strerror}): its file system has no locks; choose another"
+                ) from error
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise IndexLocked(f"index {folder} is being written by process {holder}; wait for it to end") from None
         _locked_here.add(path)
         try:
             file.truncate(0)
-            file.write(str(os.getpid()))
+            file.write(f"{os.getpid()} of {platform.node()}, since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
             file.flush()
             yield
         finally:

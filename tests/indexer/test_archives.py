@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,45 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
         open_archive(tmp_path / "a.png")
     with pytest.raises(UsageError, match="no folder or manifest"):
         open_archive(tmp_path / "nothing")
+
+
+def test_pipes_and_devices_are_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    os.mkfifo(tmp_path / "a" / "scan.dcm")
+    os.mkfifo(tmp_path / "a" / "manifest.csv")
+    (tmp_path / "zero.dcm").symlink_to("/dev/zero")
+    (tmp_path / "z.png").write_bytes(b"x")
+    files, errors = scanned(tmp_path)
+    assert files == ["z.png"]
+    assert [(error.path.name, error.reason) for error in errors] == [("manifest.csv", Reason.UNSUPPORTED)]
+    listing = tmp_path / "some.csv"
+    listing.write_text("path\na/scan.dcm\nz.png\n")
+    files, errors = scanned(listing)
+    assert files == ["z.png"]
+    assert [error.reason for error in errors] == [Reason.UNSUPPORTED]
+
+
+def test_folders_nested_deeper_than_calls_may_be(tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1500):  # step by step: the whole path may be longer than the system takes
+        os.mkdir("d", dir_fd=here)
+        here, above = os.open("d", os.O_RDONLY, dir_fd=here), here
+        os.close(above)
+    os.close(os.open("deep.png", os.O_CREAT, dir_fd=here))
+    os.close(here)
+    files, errors = scanned(tmp_path)
+    assert (len(files), errors) == (1, [])
+
+
+def test_folders_that_link_to_each_other_do_not_multiply_without_end(tmp_path: Path) -> None:
+    count = 7  # 7! ways to walk through them all
+    for one in range(count):
+        (tmp_path / f"{one}").mkdir()
+        (tmp_path / f"{one}" / "x.png").write_bytes(b"x")
+        for other in range(count):
+            (tmp_path / f"{one}" / f"to{other}").symlink_to(tmp_path / f"{other}")
+    (tmp_path / "itself").symlink_to(tmp_path / "itself")
+    files, errors = scanned(tmp_path)
+    assert {f"{one}/x.png" for one in range(count)} <= set(files)
+    assert len(files) <= count * 16
+    assert {error.path.name for error in errors} <= {"itself"}

@@ -120,9 +120,10 @@ def test_kind_never_repeats_free_text() -> None:
     [
         (PermissionError(13, "Permission denied"), Reason.PERMISSION),
         (FileNotFoundError(2, "No such file"), Reason.VANISHED),
-        (MemoryError(), Reason.TOO_LARGE),
+        (MemoryError(), Reason.MEMORY),
         (MissingExtra("pip install codec"), Reason.MISSING_DECODER),
-        (OSError(5, "Input/output error"), Reason.CORRUPT),
+        (OSError(5, "Input/output error"), Reason.UNREACHABLE),
+        (OSError(27, "File too large"), Reason.CORRUPT),
         (KeyError("PatientName: DOE^JANE"), Reason.INTERNAL),
     ],
 )

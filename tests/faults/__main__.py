@@ -1,0 +1,34 @@
+"""`python -m tests.faults`: index runs killed, or met by a full disk, at every change they make to the disk."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from . import campaign
+
+
+def main() -> int:
+    """1 where anything was wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--sample", type=int, default=0, help="write points for each kind of fault. Default: all")
+    parser.add_argument("--seed", type=int, default=1)
+    typed = parser.parse_args()
+    wrong = 0
+    with tempfile.TemporaryDirectory(prefix="faults-") as name:
+        library = campaign.compiled(Path(name))
+        if library is None:
+            sys.exit("this needs Linux and a C compiler")
+        with campaign.nursery(library) as runs:
+            for place, scenario in enumerate(campaign.SCENARIOS):
+                outcome = campaign.run(scenario, Path(name) / str(place), runs, typed.sample, typed.seed)
+                sys.stdout.write("\n".join([*outcome.lines(), ""]))
+                sys.stdout.flush()
+                wrong += len(outcome.wrong)
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""Index runs that are killed, or meet a full disk, at each of their write points; then a run that finishes the work."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from m3search.indexer import Options, index
+from m3search.stores.folder import IndexFolder
+from m3search.stores.verify import verify
+
+from ..fuzz.seeds import KINDS
+
+COUNT, KILL, FULL = 0, 1, 2  # as shim.c has them
+KINDS_OF_FAULT = {"kill": KILL, "disk full": FULL}
+HOLDINGS = ("dicom explicit", "dicom ct series", "dicom ecg", "png", "pyramid deflate", "wfdb")
+NOT_COMPARED = ["run_id", "indexed_at", "patient_key", "study_key", "series_key", "locator"]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of it, in one scenario."""
+
+    scenario: str
+    points: int = 0  # changes of the disk that an undisturbed run makes
+    tried: dict[str, int] = field(default_factory=dict)  # by kind of fault
+    survived: dict[str, int] = field(default_factory=dict)  # runs that ended as if nothing had been
+    wrong: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        tried = ", ".join(f"{kind} at {count} ({self.survived[kind]} went on)" for kind, count in self.tried.items())
+        result = f"{self.points} write points; {tried}; {len(self.wrong)} wrong; {self.seconds:.0f} s"
+        return [f"{self.scenario}: {result}", *self.wrong]
+
+
+def compiled(work: Path) -> Path | None:
+    """The shim, or None where there is no C compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or sys.platform != "linux":
+        return None
+    library = work / f"shim{sysconfig.get_config_var('SHLIB_SUFFIX')}"
+    source = Path(__file__).with_name("shim.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+class Nursery:
+    """Runs under the shim, one after the other."""
+
+    def __init__(self, library: Path) -> None:
+        root = Path(__file__).parents[2]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.nursery"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root,
+            env=os.environ | {"LD_PRELOAD": str(library)},
+        )  # fmt: skip
+
+    def run(self, scenario: Path, at: int, what: int) -> tuple[int, int, str]:
+        """Exit code (negative: the signal), changes counted, words of the error."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{scenario}\t{at}\t{what}\n")
+        self._process.stdin.flush()
+        status, changes, words = self._process.stdout.readline().rstrip("\n").split("\t")
+        return os.waitstatus_to_exitcode(int(status)), int(changes), words
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+@contextmanager
+def nursery(library: Path) -> Iterator[Nursery]:
+    """A nursery that is closed."""
+    one = Nursery(library)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+def new(folder: Path) -> None:
+    """Scenario: an archive and no index."""
+    for kind in HOLDINGS:
+        place = folder / "archive" / kind.replace(" ", "_") / KINDS[kind][0]
+        place.mkdir(parents=True)
+        KINDS[kind][1](place)
+    film = next((folder / "archive").rglob("film.dcm"))
+    film.with_name("cut.dcm").write_bytes(film.read_bytes()[:-100])
+
+
+def changed(folder: Path) -> None:
+    """Scenario: an index, and an archive of which something was changed, moved, removed, mended and broken since."""
+    new(folder)
+    archive = folder / "archive"
+    index(archive, folder / "index", model="fake", options=Options(workers=0))
+    film, eye = next(archive.rglob("film.dcm")), next(archive.rglob("eye.png"))
+    whole = film.read_bytes()
+    film.with_name("cut.dcm").write_bytes(whole[:-2] + b"\x07\x00")  # mended
+    film.write_bytes(whole[:-2] + b"\x08\x00")
+    eye.rename(eye.with_name("moved.png"))
+    next(archive.rglob("slide.tiff")).unlink()
+    samples = next(archive.rglob("ecg.dat"))
+    samples.write_bytes(samples.read_bytes()[:-100])
+
+
+SCENARIOS: dict[str, Callable[[Path], None]] = {"new index": new, "changed archive": changed}
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """Every item without what differs between runs, and every failure, in a stable order."""
+    record = IndexFolder.open(path).record()
+    items = record.rows(record.matching()).drop_columns(NOT_COMPARED).to_pylist()
+    failures = record.failures().select(["uri", "reason", "message"]).to_pylist()
+    parts = record.parts_of(record.matching()).to_pylist()
+    return [*items, *failures, *parts]
+
+
+def run(scenario: str, work: Path, runs: Nursery, sample: int = 0, seed: int = 1, kinds: Sequence[str] = ()) -> Outcome:
+    """Go through the write points of one scenario: all of them, or a sample of so many for each kind of fault."""
+    began = time.monotonic()
+    outcome = Outcome(scenario)
+    whole = work / "whole"
+    SCENARIOS[scenario](whole)
+    undisturbed = Path(shutil.copytree(whole, work / "undisturbed"))
+    code, outcome.points, words = runs.run(undisturbed, 0, COUNT)
+    if code or words:
+        outcome.wrong.append(f"the undisturbed run ended with {code}: {words}")
+        return outcome
+    expected = rows(undisturbed / "index")
+    points = list(range(1, outcome.points + 1))
+    for kind in kinds or KINDS_OF_FAULT:
+        chosen = sorted(random.Random(f"{seed}/{kind}").sample(points, sample)) if 0 < sample < len(points) else points
+        for at in chosen:
+            folder = Path(shutil.copytree(whole, work / "disturbed"))
+            code, _, words = runs.run(folder, at, KINDS_OF_FAULT[kind])
+            outcome.tried[kind] = outcome.tried.get(kind, 0) + 1
+            outcome.survived[kind] = outcome.survived.get(kind, 0) + (code == 0 and not words)
+            wrong = _wrong(folder, expected, kind, code, words)
+            outcome.wrong += [f"{scenario}, {kind} at change {at}: {one}" for one in wrong]
+            shutil.rmtree(folder)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _wrong(folder: Path, expected: list[dict[str, Any]], kind: str, code: int, words: str) -> Iterator[str]:
+    """What is not as it should be after a fault and a run that finishes the work."""
+    if kind == "disk full" and code:
+        yield f"ended with {code}: {words}"  # IndexUnwritable, with words, ends with 0
+    if kind == "kill" and code not in (0, -signal.SIGKILL):
+        yield f"ended with {code}: {words}"
+    try:
+        index(folder / "archive", folder / "index", model="fake", options=Options(workers=0, prune=True))
+        if rows(folder / "index") != expected:
+            yield "other rows after the next run"
+        checks = verify(IndexFolder.open(folder / "index")).checks
+        yield from (f"{check.what}: {check.found}" for check in checks if not check.ok)
+    except Exception as error:
+        yield f"the next run ended with {type(error).__name__}: {error}"

@@ -1,0 +1,63 @@
+"""A process that forks index runs under the shim: each starts in no time, with everything imported but lancedb.
+
+Read from stdin, one line each: scenario folder, tab, change at which it goes wrong, tab, what (0 counts, 1 kills, 2
+fills the disk). Written to stdout: wait status, tab, changes counted, tab, the error's words.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+from pathlib import Path
+
+from m3search.encoders import load_encoder
+from m3search.errors import IndexUnwritable
+from m3search.formats import dicom_pixels, nifti, raster, slide, wfdb
+from m3search.indexer import Options, index, inspect, read
+
+WARM = (dicom_pixels, nifti, raster, slide, wfdb, inspect, read)
+OTHER_ERROR = 3  # exit code: raised something else than IndexUnwritable
+
+
+def index_into(scenario: Path, at: int, what: int, answer: int) -> int:
+    """One run, in a forked process. Its exit code."""
+    shim = ctypes.CDLL(None)
+    shim.fault_count.restype = ctypes.c_long
+    shim.fault_arm(os.fsencode(scenario / "index"), ctypes.c_long(at), what)
+    said = ""
+    code = 0
+    try:
+        index(scenario / "archive", scenario / "index", model="fake", options=OPTIONS)
+    except IndexUnwritable as error:
+        said = str(error)
+    except BaseException as error:
+        said, code = f"{type(error).__name__}: {error}", OTHER_ERROR
+    words = " ".join(said.split())[:500]
+    os.write(answer, f"{shim.fault_count()}\t{words}".encode())
+    return code
+
+
+OPTIONS = Options(workers=0, shard_items=2, prune=True)
+
+
+def main() -> None:
+    """Until stdin ends."""
+    load_encoder("fake")
+    if threading.active_count() > 1:
+        raise RuntimeError("a process with threads cannot be forked")
+    for line in sys.stdin:
+        folder, at, what = line.rstrip("\n").split("\t")
+        reader, writer = os.pipe()
+        if not (child := os.fork()):
+            os._exit(index_into(Path(folder), int(at), int(what), writer))
+        os.close(writer)
+        with os.fdopen(reader, encoding="utf-8") as pipe:
+            said = pipe.read() or "0\t"
+        sys.stdout.write(f"{os.waitpid(child, 0)[1]}\t{said}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
