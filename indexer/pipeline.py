@@ -24,6 +24,7 @@ from m3search.indexer.plan import Declared, Plan, Planner, Work, compare
 from m3search.indexer.read import read
 from m3search.indexer.rows import RowWriter, text_of
 from m3search.indexer.runners.local import LocalRunner, Task
+from m3search.modalities.burned_in import Policy as BurnedIn
 from m3search.modalities.reading import raster_image
 from m3search.privacy import PathMask, Pseudonyms
 from m3search.stores.deletion import finish
@@ -71,6 +72,7 @@ class Options:
 
     modality: str = ""  # of files whose header does not say
     workers: int | None = None  # None: one per core
+    burned_in: BurnedIn = "mask"  # what becomes of text in pixels: see `modalities.burned_in`
     prune: bool = False  # remove items whose files are gone
     shard_items: int = 512  # items of one commit, unless SHARD_SECONDS pass first
 
@@ -142,7 +144,7 @@ class Run:
             else:
                 stats.append(found)
             report(Progress("scan", len(stats), 0, len(self._failures)))
-        declared = Declared(self._archive.root, self._archive.rows, self._options.modality)
+        declared = Declared(self._archive.root, self._archive.rows, self._pseudonyms, self._options.modality)
         known = compare(stats, ledger, declared, mask, self._failures)
         inspected = list(self._inspected(known.to_inspect(ledger), declared, runner, report))
         planner = Planner(ledger, known, declared, mask, self._pseudonyms, self._tombstones)
@@ -181,7 +183,7 @@ class Run:
         tasks: list[Task[Work]] = []
         for work in self._decided(plan.work, runner):
             if spec := self._encoder.inputs.get(work.source.modality):
-                tasks.append(Task(work, work.source.files[0], work.source, spec))
+                tasks.append(Task(work, work.source.files[0], work.source, spec, self._options.burned_in))
             else:
                 self._fail(_no_tower(work, self._encoder.name), work.source.files[0])
         for done, (work, reading) in enumerate(runner.map(read, tasks), start=1):

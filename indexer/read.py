@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from m3search import modalities
+from m3search.modalities import burned_in
 from m3search.modalities.reading import read_item
 from m3search.types import Identity, InputSpec, Source, Tags
 
@@ -27,14 +28,14 @@ class Reading:
     thumbnail: bytes = field(repr=False)
 
 
-def read(source: Source, spec: InputSpec) -> Reading:
-    """Read, prepare and draw one item.
+def read(source: Source, spec: InputSpec, policy: burned_in.Policy = "mask") -> Reading:
+    """Read, prepare and draw one item; `policy` says what becomes of text in its pixels.
 
     Raises:
         UnreadableFile: naming the file and the reason.
     """
     modality = modalities.get(source.modality)
-    item = read_item(source, spec)
+    item = burned_in.apply(read_item(source, spec), policy)
     return Reading(
         inputs=modality.prepare(item, spec),
         locators=tuple(part.locator for part in item.parts),

@@ -29,6 +29,7 @@ app.add_typer(bench_app, name="bench")
 for command in upkeep.COMMANDS:
     app.command()(command)
 
+BurnedIn = Literal["mask", "quarantine", "keep"]
 ImportPrecision = Literal["fp16", "fp32"]
 ItemArgument = Annotated[str, typer.Argument(help="Item id, or a beginning that only it has.")]
 
@@ -61,6 +62,13 @@ def index(
     workers: Annotated[
         int | None, typer.Option("--workers", min=0, help="Reading processes. Default: one per core.")
     ] = None,
+    burned_in: Annotated[
+        BurnedIn,
+        typer.Option(
+            "--burned-in",
+            help="What looks like text in pixels: painted over, the file left out and named as a failure, or kept.",
+        ),
+    ] = "mask",
     prune: Annotated[bool, typer.Option("--prune", help="Remove items whose files are gone from the archive.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 if any file could not be read.")] = False,
     as_json: JsonOption = False,
@@ -73,7 +81,7 @@ def index(
 
     if modality:
         modalities.get(modality)
-    options = Options(modality=modality or "", workers=workers, prune=prune)
+    options = Options(modality=modality or "", workers=workers, burned_in=burned_in, prune=prune)
     with printing.progress() as progress:
         report = run_index(archive, index, model=model, options=options, progress=progress)
     printing.report(report, as_json)

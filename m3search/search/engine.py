@@ -20,6 +20,7 @@ from m3search.search.query import HowAsked, Options, Query, Weights
 from m3search.search.ranking import Search
 from m3search.search.rerank import best_parts
 from m3search.search.results import Mode, Results
+from m3search.stores import audit
 from m3search.stores.folder import IndexFolder, locate
 from m3search.types import Hit
 
@@ -157,6 +158,7 @@ class Engine:
         ranked = self._search.ranked(composed, options, where, self._method)
         mode: Mode = "exact" if where is None else "filtered-exact"
         hits = [self._hits(found, query.vector) for found, query in zip(ranked, composed, strict=True)]
+        self._log("search", *zip((query.name for query in composed), map(_ids, hits), strict=True))
         took = (time.perf_counter() - started) * 1000 / max(len(composed), 1)
         return [
             Results(query.name, mode, took, found, self._thumbnails)
@@ -174,6 +176,7 @@ class Engine:
             .drop_columns(["vector", "text_vector", "thumbnail"])
             .to_pylist()[0]
         )
+        self._log("show", ("", [row["item_id"]]))
         return row
 
     def thumbnail(self, item_id: str) -> bytes:
@@ -183,6 +186,7 @@ class Engine:
             UsageError: no such item.
         """
         item_id = self._resolve(item_id)
+        self._log("thumbnail", ("", [item_id]))
         return self._thumbnails([item_id]).get(item_id, b"")
 
     def status(self) -> Status:
@@ -221,6 +225,10 @@ class Engine:
             raise UsageError("search_many takes a list of queries, not one text")
         return self._search.composer.compose([Query.of(one) if isinstance(one, str) else one for one in queries])
 
+    def _log(self, action: audit.Action, *done: tuple[str, Sequence[str]]) -> None:
+        if done:
+            audit.record(self.index, action, *done)
+
     def _resolve(self, item_id: str) -> str:
         return resolve(self.store, self.index, item_id)
 
@@ -247,6 +255,10 @@ class Engine:
     def _thumbnails(self, item_ids: Sequence[str]) -> dict[str, bytes]:
         rows = self.store.rows(item_ids, ["item_id", "thumbnail"]).to_pylist()
         return {row["item_id"]: row["thumbnail"] or b"" for row in rows}
+
+
+def _ids(hits: Sequence[Hit]) -> list[str]:
+    return [hit.item_id for hit in hits]
 
 
 def _filter(modality: str | Sequence[str] | None, where: str | None) -> Filter | None:
