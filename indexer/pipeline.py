@@ -27,6 +27,7 @@ from m3search.indexer.rows import RowWriter, text_of
 from m3search.indexer.runners.allowance import Allowance
 from m3search.indexer.runners.local import LocalRunner, Task
 from m3search.indexer.runners.process import Usage
+from m3search.modalities.burned_in import Policy as BurnedIn
 from m3search.modalities.reading import raster_image, unreadable
 from m3search.privacy import PathMask, Pseudonyms
 from m3search.stores.deletion import finish
@@ -74,6 +75,7 @@ class Options:
 
     modality: str = ""  # of files whose header does not say
     workers: int | None = None  # None: one per core
+    burned_in: BurnedIn = "mask"  # what becomes of text in pixels: see `modalities.burned_in`
     prune: bool = False  # remove items whose files are gone
     shard_items: int = 512  # items of one commit, unless SHARD_SECONDS pass first
     allowance: Allowance = field(default_factory=Allowance)  # of one file in a reading process
@@ -150,7 +152,7 @@ class Run:
             else:
                 stats.append(found)
             report(Progress("scan", len(stats), 0, len(self._failures)))
-        declared = Declared(self._archive.root, self._archive.rows, self._options.modality)
+        declared = Declared(self._archive.root, self._archive.rows, self._pseudonyms, self._options.modality)
         known = compare(stats, ledger, declared, mask, self._failures)
         wanted = known.to_inspect(ledger)
         if self._options.retry:
@@ -213,7 +215,7 @@ class Run:
         tasks: list[Task[Work]] = []
         for work in self._decided(plan.work, runner):
             if spec := self._encoder.inputs.get(work.source.modality):
-                tasks.append(Task(work, work.source.files[0], work.source, spec, work.stats))
+                tasks.append(Task(work, work.source.files[0], work.source, spec, self._options.burned_in, work.stats))
             else:
                 self._fail(_no_tower(work, self._encoder.name), work.source.files[0])
         for done, (work, reading) in enumerate(runner.map(read, tasks), start=1):

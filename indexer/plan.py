@@ -36,6 +36,7 @@ class Work:
     uri: str  # of the file, or of the folder that a series shares
     source: Source
     row: Row
+    described: str  # keyed digest of `row`
     files: tuple[FileEntry, ...]
     series_key: str
     replaces: tuple[str, ...] = ()  # ids of items that held an earlier state of these files
@@ -101,7 +102,7 @@ def compare(
     states = {
         item_id: State.UNCHANGED
         if hidden and any(_lies_in(entry.path, hidden) for entry in item.files if entry.path not in now)
-        else item.state(extra, declared.row_of(item.files, now).digest)
+        else item.state(extra, declared.digest_of(declared.row_of(item.files, now)))
         for item_id, item in ledger.items.items()
         if item.files
     }
@@ -119,6 +120,7 @@ class Declared:
 
     root: Path
     rows: Mapping[Path, Row]
+    pseudonyms: Pseudonyms
     modality: str = ""  # --modality: for files whose header does not say
 
     def word(self, path: Path) -> Word:
@@ -128,6 +130,10 @@ class Declared:
             return Word(declared, self.modality, "option")
         hint = modalities.from_folders(path.relative_to(self.root).parent)
         return Word(declared, hint, "folder") if hint else Word(declared)
+
+    def digest_of(self, row: Row) -> str:
+        """What tells that a row was edited. Keyed: whoever guesses an id could else try whether a digest is its."""
+        return self.pseudonyms.of(row.digest)
 
     def row_of(self, files: Sequence[FileEntry], stats: Mapping[str, FileStat]) -> Row:
         """One row for an item of several files, in their order: the first text, every label."""
@@ -212,14 +218,17 @@ class Planner:
         return plan
 
     def _learn_identifiers(self, inspected: Sequence[Inspected], failed: Collection[Path]) -> None:
-        """What DICOM files say of a person is masked in their own paths, and where it stands as a whole word in the
-        names of other files too: of neighbours, any identifier; elsewhere, numbers long enough to be no accident.
+        """What files and manifests say of a person is masked in their own paths, and where it stands as a whole word in
+        the names of other files too: of neighbours, any identifier; elsewhere, numbers long enough to be no accident.
         """
         nearby: dict[Path, set[str]] = defaultdict(set)
         numbers = set()
         for found in inspected:
-            self._mask.learn(found.path.relative_to(self._declared.root), found.identifiers)
-            folded = {one.casefold() for one in found.identifiers if len(one) >= CONTAINED_FROM}
+            patient_id = self._declared.rows.get(found.path, Row()).patient_id
+            own = (*found.identifiers, *(one for one in (patient_id,) if len(one) >= CONTAINED_FROM))
+            for digest in found.digests:
+                self._mask.learn(digest.stat.path.relative_to(self._declared.root), own)
+            folded = {one.casefold() for one in own if len(one) >= CONTAINED_FROM}
             nearby[found.path.parent] |= folded
             numbers |= {one for one in folded if sum(map(str.isdigit, one)) >= LONG_NUMBER}
         for path in (*failed, *(found.path for found in inspected if not found.identifiers)):
@@ -281,7 +290,8 @@ class Planner:
             plan.unchanged.discard(item_id)
         files = tuple(sorted(entries.values(), key=lambda entry: entry.path))
         row = self._declared.row_of(files, self._known.stats)
-        if stored and stored.is_described_by(row.digest):
+        described = self._declared.digest_of(row)
+        if stored and stored.is_described_by(described):
             plan.moved[item_id] = Moved(uri, files)
             return
         self._leave_to_others(former - {item_id}, plan)
@@ -298,6 +308,7 @@ class Planner:
                     modality_from=group.modality_from,
                 ),
                 row=row,
+                described=described,
                 files=files,
                 series_key=group.series_key,
                 replaces=replaces,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from m3search import modalities
 from m3search.errors import Reason, UnreadableFile
 from m3search.indexer.archives.folder import FileStat
+from m3search.modalities import burned_in
 from m3search.modalities.reading import read_item, unreadable
 from m3search.types import Identity, InputSpec, Source, Tags
 
@@ -29,8 +30,10 @@ class Reading:
     thumbnail: bytes = field(repr=False)
 
 
-def read(source: Source, spec: InputSpec, planned: Sequence[FileStat] = ()) -> Reading:
-    """Read, prepare and draw one item.
+def read(
+    source: Source, spec: InputSpec, policy: burned_in.Policy = "mask", planned: Sequence[FileStat] = ()
+) -> Reading:
+    """Read, prepare and draw one item; `policy` says what becomes of text in its pixels.
 
     Args:
         planned: the files as they were when the item was named after their bytes.
@@ -39,7 +42,7 @@ def read(source: Source, spec: InputSpec, planned: Sequence[FileStat] = ()) -> R
         UnreadableFile: naming the file and the reason; VANISHED where a file is no longer as it was planned.
     """
     try:
-        reading = _read(source, spec)
+        reading = _read(source, spec, policy)
     except UnreadableFile:
         _check_unchanged(planned)  # half of a file that is being copied looks damaged
         raise
@@ -47,9 +50,9 @@ def read(source: Source, spec: InputSpec, planned: Sequence[FileStat] = ()) -> R
     return reading
 
 
-def _read(source: Source, spec: InputSpec) -> Reading:
+def _read(source: Source, spec: InputSpec, policy: burned_in.Policy) -> Reading:
     modality = modalities.get(source.modality)
-    item = read_item(source, spec)
+    item = burned_in.apply(read_item(source, spec), policy)
     return Reading(
         inputs=modality.prepare(item, spec),
         locators=tuple(part.locator for part in item.parts),

@@ -37,20 +37,20 @@ class RowWriter:
             "vector": embedded.vector,
             "text_vector": text_vector,
             "text": text,
-            "labels": list(work.row.labels),
+            "labels": [scrub(label, secrets_of(work, reading)) for label in work.row.labels],
             "patient_key": self.patient_key(work, reading),
             "study_key": self.pseudonyms.of(reading.identity.study_uid),
             "series_key": work.series_key or self.pseudonyms.of(reading.identity.series_uid),
             "sex": tags.sex or work.row.sex,
             "age_band": tags.age_band,
             "body_part": tags.body_part,
-            "view": tags.view or work.row.view,
+            "view": tags.view or scrub(work.row.view, secrets_of(work, reading)),
             "laterality": tags.laterality,
             "year": tags.year,
             "parts": len(reading.locators),
             "thumbnail": reading.thumbnail,
             "provenance": json.dumps(reading.provenance),
-            "described": work.row.digest,
+            "described": work.described,
             "files": [entry.as_row() for entry in work.files],
             "run_id": self.run_id,
             "indexed_at": now,
@@ -80,5 +80,10 @@ class RowWriter:
 
 
 def text_of(work: Work, reading: Reading) -> str:
-    """The item's text: the manifest's, else the file's own, without the identifiers that the file states."""
-    return scrub(work.row.text or reading.text, reading.identity.secrets)
+    """The item's text: the manifest's or a report's, else the file's own, without what names a person."""
+    return scrub(work.row.text or reading.text, secrets_of(work, reading))
+
+
+def secrets_of(work: Work, reading: Reading) -> tuple[str, ...]:
+    """What the file and the manifest state of the person."""
+    return (*reading.identity.secrets, work.row.patient_id)

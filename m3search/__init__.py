@@ -20,12 +20,22 @@ if TYPE_CHECKING:
     from m3search.search import Engine, Query, Results
     from m3search.search.calibrate import Method
     from m3search.types import Hit
-    from m3search.upkeep import compact, delete, export, undelete, verify
+    from m3search.upkeep import (
+        audit_log,
+        compact,
+        delete,
+        duplicates,
+        export,
+        privacy_report,
+        switch_audit,
+        undelete,
+        verify,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
-    "Engine", "Hit", "M3SearchError", "Query", "Report", "Results", "compact", "delete", "evaluate", "export", "index",
-    "load_encoder", "open", "undelete", "verify",
+    "Engine", "Hit", "M3SearchError", "Query", "Report", "Results", "audit_log", "compact", "delete", "duplicates",
+    "evaluate", "export", "index", "load_encoder", "open", "privacy_report", "switch_audit", "undelete", "verify",
 ]  # fmt: skip
 
 _HOMES = {
@@ -35,12 +45,16 @@ _HOMES = {
     "Report": "m3search.indexer",
     "Query": "m3search.search",
     "Results": "m3search.search",
+    "audit_log": "m3search.upkeep",
     "compact": "m3search.upkeep",
     "delete": "m3search.upkeep",
+    "duplicates": "m3search.upkeep",
     "evaluate": "m3search.evaluation",
     "export": "m3search.upkeep",
     "index": "m3search.indexer",
     "load_encoder": "m3search.encoders",
+    "privacy_report": "m3search.upkeep",
+    "switch_audit": "m3search.upkeep",
     "undelete": "m3search.upkeep",
     "verify": "m3search.upkeep",
 }

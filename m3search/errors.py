@@ -38,6 +38,7 @@ class Reason(StrEnum):
     CONSTANT = "constant"  # every pixel or sample is the same
     UNKNOWN_FORMAT = "unknown-format"
     UNSUPPORTED = "unsupported"  # readable, but of a kind that is not searched (an MR image, a presentation state)
+    BURNED_IN = "burned-in-text"  # pixels seem to hold text, which may name a person, and policy says to leave it out
     WRONG_MODALITY = "wrong-modality"  # declared as one modality, holds another
     MISSING_FILE = "missing-file"  # a file it refers to is absent: the .dat of a WFDB header
     MISSING_DECODER = "missing-decoder"

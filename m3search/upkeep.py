@@ -1,4 +1,4 @@
-"""Keeping an index in order: delete, verify, compact, export. What the commands of these names run.
+"""Keeping an index in order: delete, verify, compact, export, audit, report. What the commands of these names run.
 
 >>> import m3search
 >>> m3search.delete("./.m3search", patient="PAT-0042", dry_run=True)   # doctest: +SKIP
@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m3search.errors import BundleError, EncoderMismatch
+from m3search.stores import audit
 from m3search.stores.folder import IndexFolder, locate
 
 if TYPE_CHECKING:
+    from m3search.search.duplicates import NearIdentical
+    from m3search.stores.audit import Entry
     from m3search.stores.compact import Compaction
     from m3search.stores.deletion import Deletion
     from m3search.stores.export import Export, Precision
+    from m3search.stores.persons import PrivacyReport
     from m3search.stores.verify import Check, Verification
 
 
@@ -48,7 +52,11 @@ def delete(
     from m3search.stores.deletion import Selection
     from m3search.stores.deletion import delete as run
 
-    return run(IndexFolder.open(locate(index)), Selection(tuple(items), patient, where), dry_run=dry_run)
+    folder = IndexFolder.open(locate(index))
+    done = run(folder, Selection(tuple(items), patient, where), dry_run=dry_run)
+    if done.done:
+        audit.record(folder, "delete", (patient or where or "", done.item_ids))
+    return done
 
 
 def undelete(
@@ -69,7 +77,10 @@ def undelete(
     """
     from m3search.stores.deletion import undelete as run
 
-    return run(IndexFolder.open(locate(index)), items=items, patient=patient, everything=everything)
+    folder = IndexFolder.open(locate(index))
+    lifted = run(folder, items=items, patient=patient, everything=everything)
+    audit.record(folder, "undelete", (patient or "", tuple(items)), count=lifted)
+    return lifted
 
 
 def verify(index: Path | str | None = None) -> Verification:
@@ -124,7 +135,74 @@ def export(
     from m3search.stores.export import export as run
 
     options = ExportOptions(where, None if parts is None else Path(parts), precision, thumbnails)
-    return run(IndexFolder.open(locate(index)), Path(file), options)
+    folder = IndexFolder.open(locate(index))
+    written = run(folder, Path(file), options)
+    audit.record(folder, "export", (where or "", ()), count=written.items)
+    return written
+
+
+def privacy_report(index: Path | str | None = None) -> PrivacyReport:
+    """What an index stores of persons, column by column, with risks and what is not guaranteed. Changes nothing.
+
+    Raises:
+        IndexNotFound: there is no index.
+    """
+    from m3search.stores.persons import report as run
+
+    return run(IndexFolder.open(locate(index)))
+
+
+def audit_log(
+    index: Path | str | None = None,
+    *,
+    user: str = "",
+    action: str = "",
+    item: str = "",
+    what: str = "",
+    since: str = "",
+) -> list[Entry]:
+    """Who searched, saw, deleted and exported, oldest first; only what matches all that is given.
+
+    Args:
+        user: account of the operating system.
+        action: "search", "show", "thumbnail", "delete", "undelete", "export", "audit-on" or "audit-off".
+        item: an item id, whole; also of an item that was deleted.
+        what: the text of a query or filter, as it was given.
+        since: an ISO date or time, UTC.
+
+    Raises:
+        IndexNotFound: there is no index.
+    """
+    return list(audit.read(IndexFolder.open(locate(index)), audit.Asked(user, action, item, what, since)))
+
+
+def switch_audit(index: Path | str | None = None, *, on: bool) -> None:
+    """Switch the audit log of an index on or off.
+
+    Raises:
+        IndexNotFound: there is no index.
+        IndexLocked: another run is writing.
+    """
+    audit.switch(IndexFolder.open(locate(index)), on)
+
+
+def duplicates(
+    index: Path | str | None = None, *, similarity: float | None = None, where: str | None = None
+) -> list[NearIdentical]:
+    """Items that show nearly the same image: groups, the largest first. Nothing is dropped.
+
+    Args:
+        similarity: least cosine of two vectors; see `m3search.search.duplicates` for the default.
+        where: only among items that match; see `m3search.filters`.
+
+    Raises:
+        IndexNotFound: there is no index.
+        FilterError: `where` cannot be understood.
+    """
+    from m3search.search import duplicates as room
+
+    reader = IndexFolder.open(locate(index)).reader()
+    return room.find(reader, room.SIMILARITY if similarity is None else similarity, where)
 
 
 def _encoder(folder: IndexFolder) -> Check:

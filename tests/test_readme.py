@@ -79,7 +79,8 @@ def test_an_example_of_the_readme_runs(example: str, demo: Path, monkeypatch: py
 def test_every_command_is_in_the_readme() -> None:
     for command in app.registered_commands:
         assert command.callback is not None
-        assert f"m3search {command.callback.__name__}" in README, command.callback.__name__
+        name = command.callback.__name__.replace("_", "-")
+        assert f"m3search {name}" in README, name
 
 
 def test_paths_in_the_readme_exist() -> None:

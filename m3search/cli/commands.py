@@ -37,6 +37,7 @@ app.add_typer(bench_app, name="bench")
 for command in upkeep.COMMANDS:
     app.command()(command)
 
+BurnedIn = Literal["mask", "quarantine", "keep"]
 ImportPrecision = Literal["fp16", "fp32"]
 ItemArgument = Annotated[str, typer.Argument(help="Item id, or a beginning that only it has.")]
 
@@ -69,6 +70,13 @@ def index(
     workers: WorkersOption = None,
     time_limit: TimeLimitOption = None,
     memory_limit: MemoryLimitOption = None,
+    burned_in: Annotated[
+        BurnedIn,
+        typer.Option(
+            "--burned-in",
+            help="What looks like text in pixels: painted over, the file left out and named as a failure, or kept.",
+        ),
+    ] = "mask",
     prune: Annotated[bool, typer.Option("--prune", help="Remove items whose files are gone from the archive.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 if any file could not be read.")] = False,
     as_json: JsonOption = False,
@@ -82,7 +90,7 @@ def index(
     if modality:
         modalities.get(modality)
     limits = allowance(time_limit, memory_limit)
-    options = Options(modality=modality or "", workers=workers, prune=prune, allowance=limits)
+    options = Options(modality=modality or "", workers=workers, burned_in=burned_in, prune=prune, allowance=limits)
     with printing.progress() as progress:
         report = run_index(archive, index, model=model, options=options, progress=progress)
     printing.report(report, as_json)

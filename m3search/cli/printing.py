@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from m3search.encoders.bundle import FoundBundle
     from m3search.indexer import Progress, Report
     from m3search.search import Results
+    from m3search.search.duplicates import NearIdentical
     from m3search.search.engine import SegmentStatus, Status
+    from m3search.stores.audit import Entry
     from m3search.stores.compact import Compaction
     from m3search.stores.deletion import Deletion
     from m3search.stores.export import Export
+    from m3search.stores.persons import PrivacyReport
     from m3search.stores.verify import Verification
     from m3search.trainer.importing import Imported
 
@@ -276,6 +279,58 @@ def export(written: Export, as_json: bool) -> None:
     if written.parts_file:
         console.print(escape(f"{written.parts} parts: {written.parts_file}"), soft_wrap=True)
     console.print(f"{_size(written.bytes)}; protect it as you protect the archive")
+
+
+def duplicates(found: Sequence[NearIdentical], as_json: bool) -> None:
+    """Items that show nearly the same."""
+    if as_json:
+        _json([asdict(group) for group in found])
+        return
+    table = _table("modality", "alike", "looks", "patients", "where", "item")
+    for group in found:
+        places, items = "\n".join(group.uris), "\n".join(item[:8] for item in group.item_ids)
+        figures = (f"{group.similarity:.3f}", f"{group.looks:.3f}", str(group.patients or "unknown"))
+        _row(table, group.modality, *figures, places, items)
+    Console().print(table if found else "no two items show nearly the same")
+
+
+def privacy_report(found: PrivacyReport, as_json: bool) -> None:
+    """What an index stores of persons."""
+    if as_json:
+        _json(asdict(found))
+        return
+    console = Console()
+    table = _table("column", "items", "distinct", "what", "to look at")
+    for column in found.columns:
+        leads = ", ".join(f"{count} like a {kind}" for kind, count in column.leads.items())
+        distinct = "" if column.distinct is None else str(column.distinct)
+        _row(table, column.name, str(column.filled), distinct, column.what, leads)
+    console.print(table)
+    alike = found.alike
+    console.print(
+        f"\nsex, age band, year and body part: {alike.persons} persons in {alike.combinations} combinations, "
+        f"the rarest shared by {alike.smallest}; {alike.alone} persons are alone in one, "
+        f"{alike.few} in one of fewer than 5\n"
+    )
+    states = _table("", "what", "found")
+    for state in found.states:
+        states.add_row("[green]ok[/]" if state.ok else "[red]look[/]", *map(escape, (state.what, plain(state.found))))
+    console.print(states)
+    console.print("\nnot guaranteed")
+    for line in found.not_guaranteed:
+        console.print(f"- {line}")
+
+
+def audit(found: Sequence[Entry], as_json: bool) -> None:
+    """Who did what."""
+    if as_json:
+        _json([asdict(entry) for entry in found])
+        return
+    table = _table("time", "user", "action", "items", "what", "which")
+    for entry in found:
+        which = " ".join(item[:8] for item in entry.items[:LISTED]) + (" …" if len(entry.items) > LISTED else "")
+        _row(table, entry.time, entry.user, entry.action, str(entry.count), entry.what[:8], which)
+    Console().print(table if found else "nothing is logged")
 
 
 def models(found: Sequence[FoundBundle], as_json: bool) -> None:

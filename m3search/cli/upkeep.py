@@ -110,4 +110,52 @@ def export(
     printing.export(written, as_json)
 
 
-COMMANDS = (delete, undelete, verify, compact, export)
+def duplicates(
+    similarity: Annotated[
+        float | None, typer.Option("--similarity", min=0, max=1, help="Least cosine of two vectors. Default: 0.98.")
+    ] = None,
+    where: WhereOption = None,
+    index: IndexOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Report items that show nearly the same image: recompressed, resized or filed twice. Nothing is dropped."""
+    from m3search import upkeep
+    from m3search.cli import printing
+
+    printing.duplicates(upkeep.duplicates(index, similarity=similarity, where=where), as_json)
+
+
+def privacy_report(index: IndexOption = None, as_json: JsonOption = False) -> None:
+    """What the index stores of persons, how telling it is, and what is not guaranteed."""
+    from m3search import upkeep
+    from m3search.cli import printing
+
+    printing.privacy_report(upkeep.privacy_report(index), as_json)
+
+
+def audit(
+    user: Annotated[str, typer.Option("--user", help="Only what this account did.")] = "",
+    action: Annotated[
+        str, typer.Option("--action", help="Only this: search, show, thumbnail, delete, undelete, export.")
+    ] = "",
+    item: Annotated[str, typer.Option("--item", help="Only what showed or deleted this item, by its whole id.")] = "",
+    what: Annotated[str, typer.Option("--query", help="Only this text of a query or filter, as it was given.")] = "",
+    since: Annotated[str, typer.Option("--since", help="Only from this ISO date or time (UTC) on.")] = "",
+    last: Annotated[int, typer.Option("--last", min=1, help="How many lines.")] = 50,
+    on: Annotated[bool | None, typer.Option("--on/--off", help="Switch the log on or off. The log says so.")] = None,
+    index: IndexOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Who searched, saw, deleted and exported. Queries and items are kept as keyed digests, never as words."""
+    from m3search import upkeep
+    from m3search.cli import printing
+
+    if on is not None:
+        upkeep.switch_audit(index, on=on)
+        typer.echo(f"the audit log is {'on' if on else 'off'}")
+        return
+    found = upkeep.audit_log(index, user=user, action=action, item=item, what=what, since=since)
+    printing.audit(found[-last:], as_json)
+
+
+COMMANDS = (delete, undelete, verify, compact, export, duplicates, audit, privacy_report)

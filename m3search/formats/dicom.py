@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.limits import LIMITS, require_readable
 from m3search.formats.storage import blame
+from m3search.privacy import PLACEHOLDERS
 from m3search.types import Header
 
 if TYPE_CHECKING:
@@ -40,17 +41,15 @@ VALUE_REPRESENTATIONS = re.compile(rb"[A-Z]{2}")
 # What identifies a person, beside names: PS3.15 E.1, the attributes that a hospital writes for every examination.
 IDENTIFYING = (
     "PatientID", "OtherPatientIDs", "AccessionNumber", "PatientBirthDate", "PatientTelephoneNumbers", "AdmissionID",
-    "PatientAddress", "MedicalRecordLocator",
+    "PatientAddress", "MedicalRecordLocator", "PatientTelecomInformation", "InstitutionName",
+    "InstitutionAddress", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID",
 )  # fmt: skip
 NAMES = (
     "PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ReferringPhysicianName",
-    "PerformingPhysicianName", "RequestingPhysician", "OperatorsName", "ResponsiblePerson",
+    "PerformingPhysicianName", "RequestingPhysician", "NameOfPhysiciansReadingStudy", "PhysiciansOfRecord",
+    "OperatorsName", "ResponsiblePerson",
 )  # fmt: skip
 SHORTEST_NAME = 3  # characters; initials would mask half of all paths
-PLACEHOLDERS = {  # what stands for a name that was taken out: it identifies nobody, and is part of many a file's name
-    "anon", "anonym", "anonymous", "anonymized", "anonymised", "deidentified", "de-identified", "removed", "redacted",
-    "unknown", "none", "name", "noname", "patient", "test", "phantom", "xxx", "xxxx",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +143,21 @@ class BoundedFile(io.BufferedReader):
         return super().read(size)
 
 
+def read_annotation(path: Path) -> dict[str, str]:
+    """What the header says of text in the pixels: BurnedInAnnotation, SOPClassUID, ImageType (joined by "\\").
+
+    Raises:
+        UnreadableFile: not DICOM, or a header that ends early.
+    """
+    from pydicom import dcmread
+
+    keywords = ("BurnedInAnnotation", "SOPClassUID", "ImageType")
+    require_readable(path)
+    with translated(path):
+        dataset = dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(keywords))
+        return {keyword: "\\".join(map(str, values_of(dataset, keyword))) for keyword in keywords}
+
+
 def frame_count(dataset: Dataset) -> int:
     """Frames of an image; 1 where the header does not say."""
     return int(dataset.get("NumberOfFrames") or 1)
@@ -174,11 +188,13 @@ def identifiers_of(dataset: Dataset) -> tuple[str, ...]:
     for keyword in IDENTIFYING:
         for value in values_of(dataset, keyword):
             found[str(value).strip()] = None
+            if keyword.endswith("Address"):  # a town may be named without its street
+                found.update(dict.fromkeys(part.strip() for part in re.split(r"[,;\n]", str(value))))
     for other in dataset.get("OtherPatientIDsSequence") or ():
         found[text_of(other, "PatientID")] = None
     for keyword in NAMES:
         for value in values_of(dataset, keyword):
-            words = re.split(r"[\^=\s,]+", str(value))
+            words = re.split(r"[\^=\s,-]+", str(value))
             found.update(dict.fromkeys(word for word in (str(value), *words) if len(word) >= SHORTEST_NAME))
     birth = text_of(dataset, "PatientBirthDate")
     if len(birth) == 8:

@@ -21,6 +21,7 @@ import numpy as np
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.limits import require_readable
 from m3search.formats.storage import blame
+from m3search.privacy import PLACEHOLDERS
 from m3search.types import Header
 
 if TYPE_CHECKING:
@@ -44,6 +45,16 @@ _FORMAT = re.compile(
 )
 _GAIN = re.compile(r"(?P<gain>-?\d*\.?\d*(?:[eE][+-]?\d+)?)(?:\((?P<baseline>-?\d+)\))?(?:/(?P<units>\S+))?$")
 _DATE = re.compile(r"\b\d{1,2}/\d{1,2}/(?P<year>\d{4})\b")
+
+# Comments that people and recorders write about a person or about staff: "# Name: …", "# MRN: …".
+_PERSONAL = re.compile(
+    r"(?P<what>(?:patient\W*|sur|first\W*|last\W*|full\W*)?name|patient|(?:patient\W*|record\W*|case\W*)?id|mrn|ssn|dob|"
+    r"(?:date of )?birth\w*|accession\w*|(?:referring |attending |reading )?(?:physician|doctor|cardiologist)|operator|"
+    r"technician|hospital|institution|address|phone|tel(?:ephone)?|e-?mail)\W*[:=]\s*(?P<value>.+)",
+    re.IGNORECASE,
+)
+_ROLE = re.compile(r"(?:operator|technician|physician|doctor|dr|prof|phone|tel|mrn|id)\b[.:\s]*", re.IGNORECASE)
+SHORTEST_NAME = 3  # characters; initials would mask half of all paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +126,23 @@ def read_header(path: Path) -> Header:
         "notes": _notes(record),
         "record": record,
     }
-    return Header(path=path, format="wfdb", attributes=attributes, companions=companions)
+    return Header(
+        path=path, format="wfdb", attributes=attributes, companions=companions,
+        identifiers=identifiers_of(record.comments),
+    )  # fmt: skip
+
+
+def identifiers_of(comments: Sequence[str]) -> tuple[str, ...]:
+    """What comments state of a person or of staff: whole values, their parts, and the words of names."""
+    found: dict[str, None] = {}
+    for comment in comments:
+        if stated := _PERSONAL.match(comment):
+            is_name = not re.match(r"\W*(?:address|hospital|institution)", stated["what"], re.IGNORECASE)
+            for part in (stated["value"], *re.split(r"[,;]", stated["value"])):
+                plain = _ROLE.sub("", part.strip(), count=1)
+                found[plain] = None
+                found.update(dict.fromkeys(plain.split() if is_name and plain.replace(" ", "").isalpha() else ()))
+    return tuple(one for one in found if len(one) >= SHORTEST_NAME and one.casefold() not in PLACEHOLDERS)
 
 
 def read(

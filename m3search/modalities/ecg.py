@@ -237,7 +237,7 @@ def _open_wfdb(path: Path) -> _Recording:
         seconds=attributes["seconds"],
         window=window,
         tags=_tags_from_comments(attributes["comments"], attributes["year"]),
-        identity=Identity(),
+        identity=Identity(secrets=header.identifiers),
         notes=attributes["notes"],
     )
 

@@ -112,7 +112,7 @@ def _row(home: Path, path: Path, examination: Examination, phi: Phi | None) -> d
         "modality": examination.modality,
         "patient_id": patient_id,
         "group": patient_id,
-        "text": examination.text,
+        "text": examination.text if phi is None else phi.report(examination.text),
         "text_kind": "report",
         "caption": examination.caption,
         "labels": "|".join(examination.labels),

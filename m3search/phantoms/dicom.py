@@ -206,17 +206,20 @@ def _plant(ds: Dataset, phi: Phi) -> None:
     """Identifiers in every place where archives have them, free text, nested sequences and private tags included."""
     ds.PatientName = phi.person_name
     ds.PatientID = ds.IssuerOfPatientID = phi.patient_id
-    ds.OtherPatientIDs = [phi.social_number, phi.patient_id]
+    ds.OtherPatientIDs = [phi.social_number, phi.patient_id, phi.insurance_number]
+    ds.AdmissionID = phi.admission_number
     ds.OtherPatientNames = phi.person_name
     ds.PatientBirthDate = phi.birth_date
-    ds.PatientAddress = phi.address
+    ds.PatientAddress = f"{phi.address}, {phi.city}"
+    ds.PatientTelecomInformation = phi.e_mail
     ds.PatientTelephoneNumbers = phi.telephone
     ds.PatientComments = f"{phi.given_name} {phi.family_name}, {phi.telephone}"
     ds.AdditionalPatientHistory = f"Known to {phi.referring_physician}; {phi.family_name} lives at {phi.address}"
     ds.AccessionNumber = phi.accession_number
     ds.StudyID = phi.accession_number[-16:]
     ds.ReferringPhysicianName = ds.PerformingPhysicianName = phi.referring_physician
-    ds.RequestingPhysician = ds.NameOfPhysiciansReadingStudy = phi.referring_physician
+    ds.RequestingPhysician = phi.referring_physician
+    ds.NameOfPhysiciansReadingStudy = phi.reading_physician
     ds.OperatorsName = phi.operator
     ds.InstitutionName = ds.InstitutionalDepartmentName = phi.institution
     ds.InstitutionAddress = phi.address

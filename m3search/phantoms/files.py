@@ -72,6 +72,9 @@ def write_wfdb(header: Path, signal: Float32, rate_hz: float, sex: str, age: int
             f"# DOB: {phi.birth_date}",
             f"# Physician: {phi.referring_physician}, {phi.institution}, {phi.accession_number}",
             f"# Address: {phi.address}, {phi.telephone}, {phi.social_number}, operator {phi.operator}",
+            f"# Address: {phi.city}, {phi.e_mail}",
+            f"# Patient ID: {phi.admission_number}, {phi.insurance_number}",
+            f"# Cardiologist: Dr. {phi.reading_physician}",
         ]
     header.parent.mkdir(parents=True, exist_ok=True)
     header.write_text("\n".join(lines) + "\n", encoding="utf-8")

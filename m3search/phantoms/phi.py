@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Phi:
-    """Invented identifiers, unmistakable in a search: all of `values()` stand in every DICOM file and WFDB header.
+    """Invented identifiers, unmistakable in a search.
 
-    Each patient gets these with a number added (`of`), so a search for the strings here finds every patient's. The
-    birth date is one for all, whatever the age: a marker to look for, not a fact.
+    All of `values()` stand in every DICOM file, WFDB header and report. Each patient gets these with a number added
+    (`of`), so a search for the strings here finds every patient's. The birth date is one for all, whatever the age: a
+    marker to look for, not a fact.
     """
 
     family_name: str = "Quistgaardsen"
@@ -24,6 +25,11 @@ class Phi:
     address: str = "17 Nightjar Crescent"
     telephone: str = "+4499700114488"
     social_number: str = "QQ123456C"
+    city: str = "Llanfairbach"
+    e_mail: str = "zephyrinella@quistgaardsen.example"
+    admission_number: str = "ADM5502917"
+    insurance_number: str = "INS88304471"
+    reading_physician: str = "Featherstonehaugh"
     in_paths: bool = False  # also in the names of folders and files
 
     def values(self) -> tuple[str, ...]:
@@ -40,6 +46,24 @@ class Phi:
             self.address,
             self.telephone,
             self.social_number,
+            self.city,
+            self.e_mail,
+            self.admission_number,
+            self.insurance_number,
+            self.reading_physician,
+        )
+
+    def report(self, findings: str) -> str:
+        """A report on `findings` with all of it, as dictated reports have it."""
+        day, month, year = self.birth_date[6:], self.birth_date[4:6], self.birth_date[:4]
+        return (
+            f"Patient: {self.given_name} {self.family_name}, MRN: {self.patient_id}, DOB: {day}/{month}/{year} "
+            f"({self.birth_date}). Address: {self.address}, {self.city}; tel. {self.telephone}; {self.e_mail}\n"
+            f"SSN {self.social_number}, insurance no {self.insurance_number}, admission no. {self.admission_number}, "
+            f"accession number {self.accession_number}.\n"
+            f"Referred by: Dr. {self.referring_physician}, {self.institution}. Operator: {self.operator}\n"
+            f"{findings}\n"
+            f"Reported by: {self.reading_physician}"
         )
 
     def of(self, number: int) -> Phi:

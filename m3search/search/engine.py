@@ -20,6 +20,7 @@ from m3search.search.query import HowAsked, Options, Query, Weights
 from m3search.search.ranking import Search
 from m3search.search.rerank import best_parts
 from m3search.search.results import Mode, Results
+from m3search.stores import audit
 from m3search.stores.folder import IndexFolder, locate
 from m3search.types import Hit
 
@@ -199,6 +200,7 @@ class Engine:
         composed = self._composed(queries)
         listed = self._search.ranked(composed, options, where, self._method)
         hits = [self._hits(one.ranked, query.vector) for one, query in zip(listed, composed, strict=True)]
+        self._log("search", *zip((query.name for query in composed), map(_ids, hits), strict=True))
         took = (time.perf_counter() - started) * 1000 / max(len(composed), 1)
         return [
             Results(query.name, _mode(one.exact, where), took, found, self._thumbnails)
@@ -216,6 +218,7 @@ class Engine:
             .drop_columns(["vector", "text_vector", "thumbnail"])
             .to_pylist()[0]
         )
+        self._log("show", ("", [row["item_id"]]))
         return row
 
     def thumbnail(self, item_id: str) -> bytes:
@@ -225,6 +228,7 @@ class Engine:
             UsageError: no such item.
         """
         item_id = self._resolve(item_id)
+        self._log("thumbnail", ("", [item_id]))
         return self._thumbnails([item_id]).get(item_id, b"")
 
     def status(self) -> Status:
@@ -264,6 +268,10 @@ class Engine:
             raise UsageError("search_many takes a list of queries, not one text")
         return self._search.composer.compose([Query.of(one) if isinstance(one, str) else one for one in queries])
 
+    def _log(self, action: audit.Action, *done: tuple[str, Sequence[str]]) -> None:
+        if done:
+            audit.record(self.index, action, *done)
+
     def _resolve(self, item_id: str) -> str:
         return resolve(self.store, self.index, item_id)
 
@@ -296,6 +304,10 @@ def _mode(exact: bool, where: Filter | None) -> Mode:
     if where is None:
         return "exact" if exact else "ann"
     return "filtered-exact" if exact else "filtered-ann"
+
+
+def _ids(hits: Sequence[Hit]) -> list[str]:
+    return [hit.item_id for hit in hits]
 
 
 def _filter(modality: str | Sequence[str] | None, where: str | None) -> Filter | None:

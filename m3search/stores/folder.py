@@ -41,6 +41,7 @@ class Manifest:
     archives: tuple[str, ...] = ()  # absolute roots that were indexed into this folder
     metric: str = "cosine"
     format_version: int = FORMAT_VERSION
+    audit: bool = True  # whether who searches, sees and deletes is logged: see `stores.audit`
     created: str = ""  # ISO 8601, UTC; filled in by `IndexFolder.create`
 
 
@@ -64,7 +65,9 @@ def is_index(folder: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class IndexFolder:
-    """An index on disk: `manifest.json`, `tables/` (LanceDB), `segment/` (a fast copy), `lock`, `pseudonym.key`."""
+    """An index on disk: `manifest.json`, `tables/` (LanceDB), `segment/` (a fast copy), `lock`, and what `stores` and
+    `privacy` keep beside them: `pseudonym.key`, `deleted.json`, `audit.jsonl`.
+    """
 
     path: Path
     manifest: Manifest
@@ -189,6 +192,10 @@ class IndexFolder:
             IndexLocked: another run holds it; names its process id.
         """
         return locked(self.path)
+
+    def save(self) -> None:
+        """Make this manifest the index's own. For the holder of the lock."""
+        self._write_manifest()
 
     def _write_manifest(self) -> None:
         write_atomically(self.path / "manifest.json", json.dumps(asdict(self.manifest), indent=2) + "\n")

@@ -212,3 +212,24 @@ def test_every_record_of_the_archive(shared_data: Path) -> None:
         # the library averages what one frame holds of a faster signal
         frame_means = ours.data.reshape(len(ours.leads), theirs.sig_len, -1).mean(axis=2)
         np.testing.assert_allclose(frame_means, theirs.p_signal.T, rtol=1e-4, atol=2e-2)
+
+
+def test_comments_that_name_a_person_are_identifiers() -> None:
+    comments = (
+        "Name: Jane van Doe", "MRN: 4471-b", "Age: 63", "Sex: F", "Dx: 164889003", "Cardiologist: Dr. Smith, St Anne",
+        "Address: 1 High Street, Ham; operator Brown", "Patient ID - none", "name: anonymous",
+    )  # fmt: skip
+    found = set(wfdb.identifiers_of(comments))
+    assert {
+        "Jane van Doe",
+        "Jane",
+        "van",
+        "Doe",
+        "4471-b",
+        "Smith",
+        "St Anne",
+        "1 High Street",
+        "Ham",
+        "Brown",
+    } <= found
+    assert not {"63", "F", "164889003", "Dr", "anonymous", "High"} & found

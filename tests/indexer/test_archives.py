@@ -186,3 +186,19 @@ def test_folders_that_link_to_each_other_do_not_multiply_without_end(tmp_path: P
     assert {f"{one}/x.png" for one in range(count)} <= set(files)
     assert len(files) <= count * 16
     assert {error.path.name for error in errors} <= {"itself"}
+
+
+def test_a_report_beside_a_file_is_its_text_where_no_manifest_says_more(tmp_path: Path) -> None:
+    for name in ("a.dcm", "b.nii.gz", "c.hea", "c.dat", "d.png", "e.png", "f.png"):
+        (tmp_path / name).write_bytes(b"x")
+    for name, report in {
+        "a.dcm.txt": b"of a", "b.txt": "\ufeffof b".encode(), "c.txt": "caf\xe9".encode("latin-1"),
+        "d.txt": b"beside", "f.txt": b"\0\1", "nothing.txt": b"of nothing",
+    }.items():  # fmt: skip
+        (tmp_path / name).write_bytes(report)
+    (tmp_path / "manifest.csv").write_text("path,text,patient_id\nd.png,listed,\na.dcm,,P7\n")
+    archive = open_archive(tmp_path)
+    list(archive.scan())
+    texts = {path.name: row.text for path, row in archive.rows.items()}
+    assert texts == {"a.dcm": "of a", "b.nii.gz": "of b", "c.hea": "café", "d.png": "listed"}
+    assert archive.rows[tmp_path / "a.dcm"].patient_id == "P7"

@@ -59,7 +59,7 @@ class Archive:
         ledger = Ledger(self.stored.values())
         mask = PathMask(PSEUDONYMS, ledger.paths())
         paths = sorted(path for path in self.root.rglob("*") if path.is_file())
-        declared = Declared(self.root, self.rows)
+        declared = Declared(self.root, self.rows, PSEUDONYMS)
         known = compare([FileStat.of(path) for path in paths], ledger, declared, mask)
         failed = {self.root / name for name in failing}
         todo = [stat for stat in known.to_inspect(ledger) if stat.path not in failed]
@@ -76,7 +76,7 @@ class Archive:
         for work in plan.work:
             for replaced in work.replaces:
                 self.stored.pop(replaced, None)
-            self.stored[work.item_id] = Stored(work.item_id, work.uri, work.series_key, work.row.digest, work.files)
+            self.stored[work.item_id] = Stored(work.item_id, work.uri, work.series_key, work.described, work.files)
         return plan
 
     def names(self) -> dict[str, list[str]]:

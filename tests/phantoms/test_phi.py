@@ -18,8 +18,11 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Phanto
     return folder, write_archive(folder, 2, seed=1, phi=PHI)
 
 
-def test_every_value_stands_in_every_dicom_file_and_wfdb_header(planted: tuple[Path, list[Phantom]]) -> None:
+def test_every_value_stands_in_every_dicom_file_wfdb_header_and_report(planted: tuple[Path, list[Phantom]]) -> None:
     folder, phantoms = planted
+    assert len(set(PHI.values())) == 16
+    for manifest in folder.rglob("manifest.csv"):
+        assert [value for value in PHI.values() if value not in manifest.read_text()] == []
     files = [folder / name for p in phantoms for name in p.files if name.endswith((".dcm", ".hea"))]
     assert {file.suffix for file in files} == {".dcm", ".hea"}
     for file in files:

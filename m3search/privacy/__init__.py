@@ -1,0 +1,13 @@
+"""What keeps direct identifiers out of an index: pseudonyms, masked paths, scrubbed texts.
+
+This is pseudonymisation, not anonymisation: images, free text and embeddings can still identify a person, so an index
+is to be protected like the archive it was made from.
+"""
+
+from __future__ import annotations
+
+from m3search.privacy.paths import CONTAINED_FROM, OTHER_ARCHIVE, PathMask
+from m3search.privacy.pseudonyms import Pseudonyms
+from m3search.privacy.texts import PLACEHOLDERS, REMOVED, findings, scrub
+
+__all__ = ["CONTAINED_FROM", "OTHER_ARCHIVE", "PLACEHOLDERS", "REMOVED", "PathMask", "Pseudonyms", "findings", "scrub"]

@@ -1,0 +1,55 @@
+"""Keyed pseudonyms: HMAC-SHA-256 with a key per index, in a file of mode 600.
+
+Equal identifiers give equal pseudonyms within one index, and nothing without its key file.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+KEY_BYTES = 32
+PSEUDONYM_HEX = 16  # 64 bits: a collision among 10 million patients has a chance of 3 in a million
+
+
+class Pseudonyms:
+    """Keyed pseudonyms of one index. `key_file` is created with mode 600 where it is missing."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    @classmethod
+    def load(cls, key_file: Path) -> Pseudonyms:
+        """The pseudonyms of the index whose key lies in `key_file`.
+
+        Raises:
+            OSError: the key file can be neither read nor created.
+        """
+        if not key_file.exists() or not key_file.stat().st_size:  # empty: its disk was full, or its writer was killed
+            _write_key(key_file, secrets.token_bytes(KEY_BYTES))
+        return cls(key_file.read_bytes())
+
+    def of(self, identifier: str) -> str:
+        """16 hexadecimal digits; "" for ""."""
+        if not identifier:
+            return ""
+        return hmac.new(self._key, identifier.encode("utf-8", "surrogatepass"), sha256).hexdigest()[:PSEUDONYM_HEX]
+
+
+def _write_key(key_file: Path, key: bytes) -> None:
+    """Whole or not at all: half a key would hash, and its other half could never be guessed back."""
+    temporary = key_file.with_name(f"{key_file.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    if key_file.exists() and not key_file.stat().st_size:
+        key_file.unlink()
+    with suppress(FileExistsError):  # another process was faster: its key counts
+        os.link(temporary, key_file)
+    temporary.unlink()
