@@ -18,9 +18,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from m3search.errors import IndexUnwritable
 from m3search.privacy import Pseudonyms
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from m3search.stores.folder import IndexFolder
 
 NAME = "audit.jsonl"
@@ -57,7 +60,7 @@ def record(index: IndexFolder, action: Action, *done: tuple[str, Sequence[str]],
         count: of items, where they are too many to be named.
 
     Raises:
-        OSError: the log cannot be written. What was asked for fails too: an action that cannot be logged is not done.
+        IndexUnwritable: the log cannot be written. What was asked for fails too: what cannot be logged is not done.
     """
     if not index.manifest.audit:
         return
@@ -124,13 +127,24 @@ def _line(time: str, action: Action, what: str, items: Iterable[str], count: int
 
 def _append(index: IndexFolder, lines: str) -> None:
     """One write with O_APPEND: lines of processes that write at once do not mix."""
-    handle = os.open(index.path / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    file, content = index.path / NAME, lines.encode()
     try:
-        content = lines.encode()
-        if os.write(handle, content) != len(content):
-            raise OSError(28, "the audit log could not be written whole", str(index.path / NAME))
-    finally:
-        os.close(handle)
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            written = os.write(handle, content)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise _unlogged(file, error.strerror or type(error).__name__) from error
+    if written != len(content):
+        raise _unlogged(file, "no space is left there")
+
+
+def _unlogged(file: Path, why: str) -> IndexUnwritable:
+    return IndexUnwritable(
+        f"{file}: an action that cannot be logged is not done ({why}); let this user write there, or have the owner of "
+        'the index switch its log off with "m3search audit --off"'
+    )
 
 
 def _user() -> str:
