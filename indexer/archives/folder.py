@@ -63,7 +63,8 @@ class Archive(Protocol):
 class FolderArchive:
     """Every file below `root`, hidden ones and indexes left out. Links are followed, loops cut.
 
-    Folders that link to each other could be walked in endlessly many ways: each is entered MOST_VISITS times at most.
+    Folders that link to each other could be walked in endlessly many ways: links lead into each folder MOST_VISITS times
+    at most.
     """
 
     def __init__(self, root: Path) -> None:
@@ -100,8 +101,8 @@ class FolderArchive:
         identity = (stat.st_dev, stat.st_ino)
         if identity in above or is_index(folder):  # a link to a folder above: its files are seen already
             return
-        self._visits[identity] += 1
-        if self._visits[identity] > MOST_VISITS:
+        self._visits[identity] += folder.is_symlink()
+        if folder.is_symlink() and self._visits[identity] > MOST_VISITS:
             return
         if any(entry.name == manifest.NAME for entry in entries):  # first: it speaks of files here and below
             yield from self._described(folder / manifest.NAME)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,7 @@ def test_folders_nested_deeper_than_calls_may_be(tmp_path: Path) -> None:
     os.close(os.open("deep.png", os.O_CREAT, dir_fd=here))
     os.close(here)
     files, errors = scanned(tmp_path)
+    subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # deeper than pytest can clean up
     assert (len(files), errors) == (1, [])
 
 
@@ -184,7 +186,7 @@ def test_folders_that_link_to_each_other_do_not_multiply_without_end(tmp_path: P
     (tmp_path / "itself").symlink_to(tmp_path / "itself")
     files, errors = scanned(tmp_path)
     assert {f"{one}/x.png" for one in range(count)} <= set(files)
-    assert len(files) <= count * 16
+    assert len(files) <= count * 17
     assert {error.path.name for error in errors} <= {"itself"}
 
 
