@@ -112,7 +112,7 @@ def export(
 
 def duplicates(
     similarity: Annotated[
-        float | None, typer.Option("--similarity", min=0, max=1, help="Least cosine of two vectors. Default: 0.98.")
+        float | None, typer.Option("--similarity", min=0, max=1, help="Least cosine of two vectors. Default: 0.9.")
     ] = None,
     where: WhereOption = None,
     index: IndexOption = None,

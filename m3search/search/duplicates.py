@@ -1,8 +1,10 @@
 """Near-identical items: copies that were recompressed, resized or slightly changed. Reported, never dropped.
 
-Identical bytes are one item from the start. Here, two items count as the same image where their vectors are nearly
-alike (SIMILARITY) and their thumbnails are too (LOOKS): an encoder alone takes neighbouring slices and equal findings
-for the same, and thumbnails alone are alike for most chest X-rays.
+Identical bytes are one item from the start. Here, two items count as the same image where their vectors are alike
+(SIMILARITY) and their thumbnails nearly the same (LOOKS). Vectors only choose whom to compare: an encoder takes other
+slices and equal findings for the same. Measured with m3bind-small on 128 images of four modalities and a copy of each:
+every copy that was saved anew, made smaller or brighter has a cosine of .903 and looks of .991 or more; other pairs of
+a modality, cosines up to .9999 and looks up to .989. Of copies with 2% cut off each side most are missed.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ if TYPE_CHECKING:
     from m3search.stores.reader import Reader
     from m3search.types import Float32
 
-SIMILARITY = 0.98  # least cosine of the vectors
-LOOKS = 0.98  # least correlation of the thumbnails, SIDE pixels square
+SIMILARITY = 0.90  # least cosine of the vectors
+LOOKS = 0.99  # least correlation of the thumbnails, SIDE pixels square
 SIDE = 32
-NEIGHBOURS = 20  # of each item that are looked at
+NEIGHBOURS = 100  # of each item that are looked at: a copy with so many items nearer than it is not found
 CHUNK = 1024  # items asked for at once
 
 
@@ -44,7 +46,7 @@ class NearIdentical:
 def find(reader: Reader, similarity: float = SIMILARITY, where: str | None = None) -> list[NearIdentical]:
     """Groups of items that show nearly the same, the largest first, ties by id."""
     chosen = filters.parse(where) if where else None
-    groups = []
+    groups: list[NearIdentical] = []
     for modality in sorted(reader.tally("modality", chosen)):
         condition = filters.equals("modality", modality)
         if chosen is not None:
@@ -78,20 +80,21 @@ def _of_modality(
         rows = reader.rows(sorted(group), ["item_id", "uri", "patient_key"]).to_pylist()
         patients = {row["patient_key"] for row in rows if row["patient_key"]}
         uris = tuple(row["uri"] for row in rows)
-        yield NearIdentical(tuple(sorted(group)), uris, modality, *map(float, weakest[root]), len(patients))
+        cosine, looks = weakest[root]
+        yield NearIdentical(tuple(sorted(group)), uris, modality, cosine, looks, len(patients))
 
 
 def _pairs(
     reader: Reader, ids: Sequence[str], condition: filters.Filter, similarity: float
 ) -> Iterator[tuple[tuple[str, str], float, float]]:
-    """Pairs that are alike in both ways; the first of each pair is one of `ids`."""
+    """Pairs that are alike in both ways, one of each pair among `ids`; the lesser id first."""
     vectors = schema.matrix(reader.rows(ids, ["item_id", "vector"])["vector"])
     found = reader.search(vectors, NEIGHBOURS + 1, condition)
     near = {
-        (item, other): float(score)
+        (min(item, other), max(item, other)): float(score)
         for item, neighbours in zip(ids, found, strict=True)
         for other, score in zip(neighbours.ids, neighbours.scores, strict=True)
-        if item < other and score >= similarity
+        if item != other and score >= similarity
     }
     shown = sorted({one for pair in near for one in pair})
     rows = reader.rows(shown, ["item_id", "thumbnail"]).to_pylist() if shown else []
