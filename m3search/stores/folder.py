@@ -94,7 +94,8 @@ class IndexFolder:
             raise NoIndex(f"{path} already is an index")
         tables = path / "tables"
         if is_index(path):  # left by a killed `create`, unless there is something in it
-            if LanceStore.open(tables).count():
+            committed = any((tables / "items.lance" / "_versions").glob("*.manifest"))  # else killed while making it
+            if committed and LanceStore.open(tables).count():
                 raise NoIndex(f"{path} holds an index without manifest.json; restore that, or choose another folder")
             shutil.rmtree(tables)
         shutil.rmtree(path / "segment", ignore_errors=True)

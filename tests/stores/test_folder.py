@@ -172,3 +172,11 @@ def test_one_writer_within_a_process(folder):
         assert "IndexLocked" in run.stderr  # refusing others in this process has not released it
     with ThreadPoolExecutor(1) as pool:
         pool.submit(lambda: folder.lock().__enter__()).result()
+
+
+def test_a_table_whose_making_was_killed_is_made_again(folder):
+    (folder.path / "manifest.json").unlink()
+    for version in (folder.tables / "items.lance" / "_versions").iterdir():
+        version.unlink()  # nothing was committed
+    again = IndexFolder.create(folder.path, MANIFEST)
+    assert again.record().count() == 0
