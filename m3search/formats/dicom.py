@@ -134,7 +134,7 @@ class BoundedFile(io.BufferedReader):
     """A file whose end is known: pydicom asks for what an element declares, and Python reserves all of it first."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
+        super().__init__(io.FileIO(os.fspath(path)))  # pydicom wants a name that is text
         self._end = os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:

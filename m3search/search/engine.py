@@ -59,9 +59,9 @@ class SegmentStatus:
             items=len(segment),
             changed=view.changed,
             bytes=sum(file.stat().st_size for file in segment.path.iterdir()),
-            target=tuning and tuning.target,
-            recall_items=tuning and tuning.recall_items,
-            recall_texts=tuning and tuning.recall_texts,
+            target=tuning.target if tuning else None,
+            recall_items=tuning.recall_items if tuning else None,
+            recall_texts=tuning.recall_texts if tuning else None,
         )
 
 

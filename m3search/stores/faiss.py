@@ -164,7 +164,7 @@ class InvertedFile:
     def nearest_lists(self, queries: Float32, lists: Chosen) -> Rows:
         """(Q, len(lists)) of these lists, nearest first."""
         params = _faiss().SearchParameters(sel=_selector(lists))
-        _, order = self._index.quantizer.search(np.ascontiguousarray(queries), len(lists), params=params)
+        order: Rows = self._index.quantizer.search(np.ascontiguousarray(queries), len(lists), params=params)[1]
         return order
 
     def search(

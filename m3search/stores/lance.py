@@ -333,7 +333,7 @@ WRITTEN = "_row_last_updated_at_version"  # of each row, by Lance
 
 def _stable(items: Any) -> bool:
     """Whether a table has stable row ids: else Lance gives 1, the version of the empty table, for each row."""
-    first = items.search().select([WRITTEN]).limit(1).to_arrow()[WRITTEN].to_pylist()
+    first: list[int] = items.search().select([WRITTEN]).limit(1).to_arrow()[WRITTEN].to_pylist()
     return first != [1]
 
 

@@ -100,8 +100,8 @@ class PrivacyReport:
 def report(index: IndexFolder) -> PrivacyReport:
     """Look at every row and at the folder. Changes nothing; quotes no value."""
     record = index.record()
-    rows = record.everything([name for name in WHAT if name not in ("vector", "text_vector", "thumbnail")])[0]
-    pictures = record.everything(["vector", "text_vector", "thumbnail"])[0]
+    _, rows, _ = record.everything([name for name in WHAT if name not in ("vector", "text_vector", "thumbnail")])
+    _, pictures, _ = record.everything(["vector", "text_vector", "thumbnail"])
     columns = tuple(_column(name, (pictures if name in pictures.column_names else rows)[name]) for name in WHAT)
     failures = record.failures()
     messages = Column(

@@ -159,7 +159,8 @@ class Segment:
     @cached_property
     def row_ids(self) -> npt.NDArray[np.uint64]:
         """(N,) Lance's id of each row, which it keeps for good."""
-        return np.load(self.path / "row_ids.npy", mmap_mode="r")
+        found: npt.NDArray[np.uint64] = np.load(self.path / "row_ids.npy", mmap_mode="r")
+        return found
 
     @cached_property
     def half(self) -> npt.NDArray[np.float16]:
@@ -172,7 +173,8 @@ class Segment:
 
     @cached_property
     def _list_of_rows(self) -> npt.NDArray[np.int32]:
-        return np.load(self.path / "list_of_rows.npy", mmap_mode="r")
+        found: npt.NDArray[np.int32] = np.load(self.path / "list_of_rows.npy", mmap_mode="r")
+        return found
 
     @cached_property
     def _ids(self) -> pa.Array:

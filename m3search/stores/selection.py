@@ -51,9 +51,9 @@ class Selections:
     def _select(self, where: Filter) -> Bool:
         match where:
             case AllOf(operands):
-                return np.logical_and.reduce([self._all, *map(self.of, operands)], axis=0)
+                return np.asarray(np.logical_and.reduce([self._all, *map(self.of, operands)], axis=0))
             case AnyOf(operands):
-                return np.logical_or.reduce([~self._all, *map(self.of, operands)], axis=0)
+                return np.asarray(np.logical_or.reduce([~self._all, *map(self.of, operands)], axis=0))
             case Compare("item_id", "=", str(item_id)):
                 return self._these((item_id,))
             case OneOf("item_id", item_ids):

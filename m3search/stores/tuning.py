@@ -143,8 +143,8 @@ def tune(
     settings: list[Setting] = []
     for depth in (depth for depth in DEPTHS if depth < len(vectors)):
         settings.append(_held(lists, kinds, _chosen(lists, kinds, depth, target), target))
-    told = [kind.half(odd=True).recall(lists, settings[0]) for kind in kinds]
-    return Tuning(lists.lists, tuple(settings), *told, target, "stored" if stored else "made")
+    items, words = (kind.half(odd=True).recall(lists, settings[0]) for kind in kinds)
+    return Tuning(lists.lists, tuple(settings), items, words, target, "stored" if stored else "made")
 
 
 def neighbours(

@@ -87,7 +87,8 @@ class View:
     def count(self, where: Filter | None = None) -> int:
         """See `VectorStore`."""
         allowed = self._allowed(where)
-        return len(self.segment if allowed is None else allowed) + self._later_rows(where).num_rows
+        here = len(self.segment if allowed is None else allowed)
+        return here + int(self._later_rows(where).num_rows)
 
     def matching(self, where: Filter | None = None) -> list[str]:
         """See `LanceStore.matching`."""

@@ -32,7 +32,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     """Every item without what differs between runs, ordered by id."""
     record = IndexFolder.open(path).record()
     kept = record.rows(record.matching()).drop_columns(
-        ["run_id", "indexed_at", "patient_key", "study_key", "series_key", "locator"]
+        ["run_id", "indexed_at", "patient_key", "study_key", "series_key", "locator", "described"]
     )
     return kept.to_pylist()
 
