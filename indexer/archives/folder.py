@@ -63,7 +63,7 @@ class Archive(Protocol):
 class FolderArchive:
     """Every file below `root`, hidden ones and indexes left out. Links are followed, loops cut.
 
-    Folders that link to each other could be walked in endlessly many ways: links lead into each MOST_VISITS times at most.
+    Folders that link to each other could be walked in endless ways: links lead into each MOST_VISITS times at most.
     """
 
     def __init__(self, root: Path) -> None:
