@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -83,14 +81,6 @@ def publish(
             return _build(root, tables, record, policy, anew)
     except IndexLocked:
         return None
-
-
-def in_background(root: Path, tables: Path) -> subprocess.Popen[bytes]:
-    """`publish` in a process of its own, which outlives this one."""
-    command = [sys.executable, "-m", "m3search.stores.publishing", str(root), str(tables)]
-    return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
 
 
 def _serving(root: Path, tables: Path, record: LanceStore, policy: Policy, anew: bool) -> Segment | None:
@@ -238,9 +228,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-if __name__ == "__main__":
-    from m3search.stores.lance import LanceStore
-
-    publish(Path(sys.argv[1]), Path(sys.argv[2]), LanceStore.open(Path(sys.argv[2])))

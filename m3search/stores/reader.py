@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Reader:
     """A `VectorStore` with the record's reading methods. Writes go to the record and are visible at once.
 
-    Each call looks whether something was committed (some 20 microseconds). lancedb is imported when the record is first
+    Each call looks whether something was committed (some 40 microseconds). lancedb is imported when the record is first
     needed: no segment, a stale one, a column the segment leaves out, a write.
     """
 

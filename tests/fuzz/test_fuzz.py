@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # tests are no package
 
 from tests.fuzz.campaign import Campaign, run, write_case
 from tests.fuzz.mutate import BINARY, TEXT, mutate

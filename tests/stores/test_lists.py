@@ -60,7 +60,7 @@ def made(tmp_path_factory):
     reader = Reader(folder / "tables", folder / "segment", POLICY)
     built = reader.publish()
     assert built is not None
-    assert built.approximate
+    assert built.tuning is not None
     return reader
 
 
