@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.storage import failure_of
 from m3search.indexer.archives import manifest
+from m3search.indexer.archives.base import Access, FileStat, OnDisk, Vouched, at_once
+from m3search.indexer.archives.containers import Unpacking
 from m3search.indexer.archives.manifest import BadLine, Row
 from m3search.stores.folder import is_index
 
@@ -27,52 +28,30 @@ LONGEST_REPORT = 1 << 16  # bytes that are read of one
 NO_REPORT = {REPORT, ".csv", ".dat", ".mat", ".atr"}  # files that are no items: a report beside them is of another file
 
 
-@dataclass(frozen=True, slots=True)
-class FileStat:
-    """A file as the plan sees it: enough to tell whether it changed, without opening it."""
-
-    path: Path  # absolute
-    size: int  # bytes
-    mtime_ns: int  # nanoseconds since the epoch
-
-    @classmethod
-    def of(cls, path: Path) -> FileStat:
-        """Raises OSError where the file cannot be looked at."""
-        stat = path.stat()
-        return cls(path, stat.st_size, stat.st_mtime_ns)
-
-
-class Archive(Protocol):
-    """A place with medical files."""
-
-    @property
-    def root(self) -> Path:
-        """The folder that `uri`s are relative to, absolute."""
-        ...
-
-    @property
-    def rows(self) -> dict[Path, Row]:
-        """What manifests say, by absolute path."""
-        ...
-
-    def scan(self) -> Iterator[FileStat | UnreadableFile]:
-        """Every file, in a stable order; a file or folder that cannot be looked at comes as an error instead."""
-        ...
-
-
 class FolderArchive:
     """Every file below `root`, hidden ones and indexes left out. Links are followed, loops cut.
 
     Folders that link to each other could be walked in endless ways: links lead into each MOST_VISITS times at most.
     """
 
+    private_names = False
+
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.location = str(root)
         self.rows: dict[Path, Row] = {}  # of every manifest that `scan` met
         self._refused: dict[Path, BadLine] = {}  # files whose line of a manifest cannot be right
         self._visits: Counter[Identity] = Counter()
 
-    def scan(self) -> Iterator[FileStat | UnreadableFile]:
+    def portions(self, wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
+        """All at once."""
+        return at_once(wanted)
+
+    def access(self, scratch: Path) -> Access:
+        """Files as they lie there, and members of zip and tar files."""
+        return Unpacking(scratch)
+
+    def scan(self, vouched: Vouched = lambda _: ()) -> Iterator[FileStat | UnreadableFile]:  # noqa: ARG002
         """As `Archive.scan`; manifests on the way fill `rows`."""
         self.rows.clear()
         self._refused.clear()
@@ -155,11 +134,37 @@ class FolderArchive:
             yield UnreadableFile(path, Reason.CORRUPT, f"{wrong[0]}{more}")
 
 
+class ContainerArchive:
+    """The members of one zip or tar file."""
+
+    private_names = False
+
+    def __init__(self, path: Path) -> None:
+        self.root = path
+        self.location = str(path)
+        self.rows: dict[Path, Row] = {}
+
+    def scan(self, vouched: Vouched = lambda _: ()) -> Iterator[FileStat | UnreadableFile]:  # noqa: ARG002
+        """The file itself: the run lists its members."""
+        yield FileStat.of(self.root)
+
+    def portions(self, wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
+        """All at once."""
+        return at_once(wanted)
+
+    def access(self, scratch: Path) -> Access:
+        """Members, one by one."""
+        return Unpacking(scratch)
+
+
 class ManifestArchive:
     """The files one manifest lists, wherever below or beside it they lie."""
 
+    private_names = False
+
     def __init__(self, path: Path) -> None:
         self.root = path.parent
+        self.location = str(self.root)
         self._path = path
 
     @cached_property
@@ -167,7 +172,15 @@ class ManifestArchive:
         """Rows of the manifest by absolute path."""
         return dict(manifest.read(self._path))
 
-    def scan(self) -> Iterator[FileStat | UnreadableFile]:
+    def portions(self, wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
+        """All at once."""
+        return at_once(wanted)
+
+    def access(self, scratch: Path) -> Access:  # noqa: ARG002
+        """Files as they lie there."""
+        return OnDisk()
+
+    def scan(self, vouched: Vouched = lambda _: ()) -> Iterator[FileStat | UnreadableFile]:  # noqa: ARG002
         for path in self.rows:
             try:
                 stat = FileStat.of(path)
