@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from m3search.errors import BundleError, Reason, UnreadableFile
+from m3search.errors import BundleError, Reason, UnreadableFile, UsageError
 from m3search.indexer import fetch, retry
 from m3search.indexer.archives.base import FileStat, files_of
 from m3search.indexer.archives.containers import Listing, is_container, list_members
@@ -35,7 +35,7 @@ from m3search.indexer.runners.local import LocalRunner, Task
 from m3search.indexer.runners.process import Usage
 from m3search.modalities.burned_in import Policy as BurnedIn
 from m3search.modalities.reading import unreadable
-from m3search.privacy import PathMask, Pseudonyms
+from m3search.privacy import PathMask, Pseudonyms, Sealed
 from m3search.stores.deletion import finish
 from m3search.stores.tombstones import Tombstones
 
@@ -116,12 +116,15 @@ class Run:
     def __init__(self, index: IndexFolder, encoder: Encoder, archive: Archive, options: Options) -> None:
         self._index = index
         self._prefix = ""  # begins the archive's uris, once its place among the archives of the index is known
+        if options.prune and options.pacs.only:
+            raise UsageError("--prune with --only would remove every other modality; use one of them")
         self._encoder = encoder
         self._archive = archive
         self._reach = Reach(archive.access(index.scratch), archive.root, index.scratch)
         self._options = options
         self._store: LanceStore = index.record()
         self._pseudonyms = Pseudonyms.load(index.key_file)
+        self._sealed = Sealed(index.key_file) if archive.private_names else None
         self._run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
         self._failures: dict[Path, UnreadableFile] = {}
         self._indexed = 0
@@ -328,7 +331,7 @@ class Run:
     def _commit(self, shard: list[Embedded]) -> None:
         from m3search.stores import schema
 
-        rows = RowWriter(self._pseudonyms, self._run_id)
+        rows = RowWriter(self._pseudonyms, self._run_id, self._sealed)
         now = datetime.now(UTC)
         texts = [text_of(one.work, one.reading) for one in shard]
         vectors = dict(zip(unique := sorted({t for t in texts if t}), self._encoder.encode_text(unique), strict=True))

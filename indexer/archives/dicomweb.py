@@ -31,6 +31,7 @@ CA_FILE = "M3SEARCH_PACS_CA_FILE"
 
 UID = re.compile(r"[0-9A-Za-z][\w.-]{0,63}")  # wider than the standard's: PACS hold what scanners invent
 STUDY_UID, SERIES_UID, SOP_UID, MODALITY, COUNT = "0020000D", "0020000E", "00080018", "00080060", "00201209"
+PAGE = 500  # results of one query
 BUSY = {408, 429, 502, 503, 504}  # of HTTP: worth waiting for
 TRIES = 3  # of an answer that is broken, or a server's error: it may be of one examination
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
@@ -46,7 +47,6 @@ class Server:
     url: str
     ca_file: Path | None = None  # certificates to trust, PEM; else those of the system and of requests
     token_file: Path | None = None  # a bearer token, read anew when it is refused
-    page: int = 500  # results of one query
     patience_s: float = 300.0  # how long a server that does not answer is waited for
 
     @property
@@ -90,7 +90,7 @@ class Client:
 
         def ask(offset: int) -> list[dict[str, Any]]:
             found: list[dict[str, Any]] = self._web.search_for_series(
-                limit=self._server.page, offset=offset, fields=fields, search_filters={"Modality": modality}
+                limit=PAGE, offset=offset, fields=fields, search_filters={"Modality": modality}
             )
             return found
 
@@ -106,7 +106,7 @@ class Client:
 
         def ask(offset: int) -> list[dict[str, Any]]:
             found: list[dict[str, Any]] = self._web.search_for_instances(
-                series.study, series.series, limit=self._server.page, offset=offset, fields=["SOPInstanceUID"]
+                series.study, series.series, limit=PAGE, offset=offset, fields=["SOPInstanceUID"]
             )
             return found
 
@@ -158,7 +158,7 @@ class Client:
             if not page:
                 return
             if not fresh:  # the same page again: it takes no notice of the offset
-                if len(page) == self._server.page:
+                if len(page) == PAGE:
                     raise ArchiveUnreachable(
                         f"{self._server.host} gives the same {len(page)} results for every page of a query: it "
                         "cannot be listed whole"

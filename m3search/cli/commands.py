@@ -128,6 +128,9 @@ def show(
     thumbnail: Annotated[
         Path | None, typer.Option("--thumbnail", help="Write the item's thumbnail to this file.")
     ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="Print the address of its study on the PACS it came from, and no more.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show all that is stored of one item. That includes how its pixels became a vector."""
@@ -135,6 +138,9 @@ def show(
     from m3search.search import Engine
 
     engine = Engine.open(index)
+    if link:
+        typer.echo(engine.link(item) or "it came from no PACS")
+        return
     row = engine.show(item)
     if thumbnail:
         thumbnail.write_bytes(engine.thumbnail(row["item_id"]))
