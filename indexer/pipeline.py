@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 from m3search.errors import BundleError, Reason, UnreadableFile, UsageError
 from m3search.indexer import fetch, retry
-from m3search.indexer.archives.base import FileStat, files_of
+from m3search.indexer.archives.base import FileStat, Vouched
 from m3search.indexer.archives.containers import Listing, is_container, list_members
 from m3search.indexer.archives.pacs import Pacs
 from m3search.indexer.embed import Embedded, Embedder
 from m3search.indexer.fetch import Reach
 from m3search.indexer.inspect import Inspected
-from m3search.indexer.ledger import FileEntry, Ledger, State, is_of
+from m3search.indexer.ledger import Ledger, State, is_of
 from m3search.indexer.plan import Declared, Known, Plan, Planner, Work, compare
 from m3search.indexer.rows import RowWriter, text_of
 from m3search.indexer.runners.allowance import Allowance
@@ -177,14 +177,12 @@ class Run:
         failed = self._failed_before(known) if self._options.retry else set()
         found = _Found()
         for portion in self._archive.portions(retry.first(wanted, failed) if self._options.retry else wanted):
-            for one in portion:
-                if isinstance(one, UnreadableFile):
-                    self._fail(one, one.path)
-            inspected = list(self._inspected(files_of(portion), declared, runner, report))
+            here = self._without_failures(portion)
+            inspected = list(self._inspected(here, declared, runner, report))
             if self._options.retry:
-                beside = retry.beside(wanted, inspected, failed)
+                beside = self._within_reach(retry.beside(wanted, inspected, failed))
                 inspected += retry.related(self._inspected(beside, declared, runner, report), inspected, failed)
-            in_part = len(files_of(portion)) < len(wanted)
+            in_part = len(here) < len(wanted)
             if in_part or self._options.retry:
                 ledger = Ledger.of(self._store, self._prefix)  # with what portions before this one brought
                 known = compare(stats, ledger, declared, self._mask, self._failures)
@@ -215,11 +213,8 @@ class Run:
     def _scanned(self, ledger: Ledger, runner: LocalRunner, report: Callable[[Progress], None]) -> list[FileStat]:
         """Every file of the archive, members of zip and tar files in their place."""
         stats: list[FileStat] = []
-        for found in self._archive.scan(partial(self._vouched, ledger.by_folder())):
-            if isinstance(found, UnreadableFile):
-                self._fail(found, found.path)
-            else:
-                stats.append(found)
+        for found in self._archive.scan(self._vouched(ledger)):
+            stats += self._without_failures([found])
             report(Progress("scan", len(stats), 0, len(self._failures)))
         containers = [stat for stat in stats if is_container(stat.path)]
         if not containers:
@@ -233,10 +228,29 @@ class Run:
             report(Progress("scan", len(stats), 0, len(self._failures)))
         return stats
 
-    def _vouched(self, entries: Mapping[str, Sequence[FileEntry]], folder: Path) -> list[FileStat]:
-        """What the index holds of a folder, as `Archive.scan` asks for it."""
-        here = entries.get(self._mask.uri(folder.relative_to(self._archive.root)), ())
-        return [FileStat(folder / PurePosixPath(entry.path).name, entry.size, entry.mtime_ns) for entry in here]
+    def _vouched(self, ledger: Ledger) -> Vouched:
+        """What the index holds, as archives ask for it."""
+        root = self._archive.root
+        by_folder = ledger.by_folder()
+
+        def files(folder: Path) -> list[FileStat]:
+            entries = by_folder.get(self._mask.uri(folder.relative_to(root)), ())
+            return [FileStat(folder / PurePosixPath(entry.path).name, entry.size, entry.mtime_ns) for entry in entries]
+
+        return Vouched(files, lambda path: PurePosixPath(self._mask.uri(path.relative_to(root))).name)
+
+    def _within_reach(self, stats: Sequence[FileStat]) -> list[FileStat]:
+        return self._without_failures(self._archive.bring(stats))
+
+    def _without_failures(self, found: Iterable[FileStat | UnreadableFile]) -> list[FileStat]:
+        """The files; failures among them are remembered."""
+        stats = []
+        for one in found:
+            if isinstance(one, UnreadableFile):
+                self._fail(one, one.path)
+            else:
+                stats.append(one)
+        return stats
 
     def _failed_before(self, known: Known) -> set[Path]:
         """Files and folders of this archive in the failures table. One that is gone stays a failure."""

@@ -6,7 +6,7 @@ is the business of the archive's `Access` alone: on this machine, in a zip file,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -34,8 +34,15 @@ class FileStat:
         return cls(path, stat.st_size, stat.st_mtime_ns)
 
 
-Vouched = Callable[[Path], Sequence[FileStat]]
-"""What the index holds of the files below a folder of the archive, as they were when they were read."""
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """What the index knows of an archive, for archives that are dear to list."""
+
+    files: Callable[[Path], Sequence[FileStat]]  # of a folder, as they were when they were read, by their stored names
+    name: Callable[[Path], str]  # a file's stored name, which is masked
+
+
+NOTHING = Vouched(lambda _: (), lambda path: path.name)
 
 
 class Access(Protocol):
@@ -81,11 +88,12 @@ class Archive(Protocol):
         """Whether every name below the root identifies (UIDs of a PACS), so that uris must not show any."""
         ...
 
-    def scan(self, vouched: Vouched = lambda _: ()) -> Iterator[FileStat | UnreadableFile]:
+    def scan(self, vouched: Vouched = NOTHING) -> Iterator[FileStat | UnreadableFile]:
         """Every file, in a stable order; a file or folder that cannot be looked at comes as an error instead.
 
         Args:
-            vouched: for archives that know without listing a folder that nothing was added to it.
+            vouched: for archives that know without listing a folder that nothing was added to it: its files may then
+                come by their stored names.
         """
         ...
 
@@ -94,6 +102,10 @@ class Archive(Protocol):
 
         No item is spread over two portions. A folder is one portion.
         """
+        ...
+
+    def bring(self, more: Sequence[FileStat]) -> Sequence[FileStat | UnreadableFile]:
+        """Files within reach that turn out to be needed with those of the portion the iterator stands at."""
         ...
 
     def access(self, scratch: Path) -> Access:
@@ -121,8 +133,3 @@ class OnDisk:
 def at_once(wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
     """`Archive.portions` of archives whose files are always within reach."""
     yield wanted
-
-
-def files_of(found: Iterable[FileStat | UnreadableFile]) -> list[FileStat]:
-    """Those that could be looked at."""
-    return [one for one in found if isinstance(one, FileStat)]

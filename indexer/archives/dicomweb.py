@@ -112,16 +112,11 @@ class Client:
 
         return sorted({uid for row in self._all(ask, SOP_UID) if (uid := _uid(row, SOP_UID))})
 
-    def retrieve(
-        self, series: Series, wanted: Iterable[str], whole: bool, keep: Callable[[str, bytes], None]
-    ) -> set[str]:
+    def retrieve(self, series: Series, wanted: Iterable[str], whole: bool, keep: Callable[[str, bytes], None]) -> None:
         """Give each wanted file of a series, as the server stores it, to `keep` with its SOP instance UID, once.
 
         Args:
             whole: ask for the series at once, and not for each instance.
-
-        Returns:
-            The SOP instance UIDs of what the server did not give.
 
         Raises:
             ArchiveUnreachable: the server is away for longer than it is waited for.
@@ -141,7 +136,6 @@ class Client:
         else:
             for uid in sorted(missing):
                 self._patiently(lambda uid=uid: take([self._web.retrieve_instance(series.study, series.series, uid)]))
-        return missing
 
     def _all(self, ask: Callable[[int], list[dict[str, Any]]], key: str) -> Iterator[dict[str, Any]]:
         """Page after page. A server may give fewer results than asked for, so that only an empty page is the last."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.storage import failure_of
 from m3search.indexer.archives import manifest
-from m3search.indexer.archives.base import Access, FileStat, OnDisk, Vouched, at_once
+from m3search.indexer.archives.base import NOTHING, Access, FileStat, OnDisk, Vouched, at_once
 from m3search.indexer.archives.containers import Unpacking
 from m3search.indexer.archives.manifest import BadLine, Row
 from m3search.stores.folder import is_index
@@ -47,11 +47,15 @@ class FolderArchive:
         """All at once."""
         return at_once(wanted)
 
+    def bring(self, more: Sequence[FileStat]) -> Sequence[FileStat | UnreadableFile]:
+        """They are."""
+        return more
+
     def access(self, scratch: Path) -> Access:
         """Files as they lie there, and members of zip and tar files."""
         return Unpacking(scratch)
 
-    def scan(self, vouched: Vouched = lambda _: ()) -> Iterator[FileStat | UnreadableFile]:  # noqa: ARG002
+    def scan(self, vouched: Vouched = NOTHING) -> Iterator[FileStat | UnreadableFile]:  # noqa: ARG002
         """As `Archive.scan`; manifests on the way fill `rows`."""
         self.rows.clear()
         self._refused.clear()
@@ -144,13 +148,17 @@ class ContainerArchive:
         self.location = str(path)
         self.rows: dict[Path, Row] = {}
 
-    def scan(self, vouched: Vouched = lambda _: ()) -> Iterator[FileStat | UnreadableFile]:  # noqa: ARG002
+    def scan(self, vouched: Vouched = NOTHING) -> Iterator[FileStat | UnreadableFile]:  # noqa: ARG002
         """The file itself: the run lists its members."""
         yield FileStat.of(self.root)
 
     def portions(self, wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
         """All at once."""
         return at_once(wanted)
+
+    def bring(self, more: Sequence[FileStat]) -> Sequence[FileStat | UnreadableFile]:
+        """They are."""
+        return more
 
     def access(self, scratch: Path) -> Access:
         """Members, one by one."""
@@ -176,11 +184,15 @@ class ManifestArchive:
         """All at once."""
         return at_once(wanted)
 
+    def bring(self, more: Sequence[FileStat]) -> Sequence[FileStat | UnreadableFile]:
+        """They are."""
+        return more
+
     def access(self, scratch: Path) -> Access:  # noqa: ARG002
         """Files as they lie there."""
         return OnDisk()
 
-    def scan(self, vouched: Vouched = lambda _: ()) -> Iterator[FileStat | UnreadableFile]:  # noqa: ARG002
+    def scan(self, vouched: Vouched = NOTHING) -> Iterator[FileStat | UnreadableFile]:  # noqa: ARG002
         for path in self.rows:
             try:
                 stat = FileStat.of(path)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m3search.errors import Reason, UnreadableFile, UsageError
-from m3search.indexer.archives.base import UNKNOWN, Access, FileStat, Vouched
+from m3search.indexer.archives.base import NOTHING, UNKNOWN, Access, FileStat, Vouched
 from m3search.indexer.archives.dicomweb import Client, Refused, Series, Server
 from m3search.indexer.archives.remote import without_secrets
 
@@ -80,10 +80,10 @@ class Fetched:
 
 @dataclass(slots=True)
 class _Listed:
-    """A series with the instances that the server has of it."""
+    """A series, and its instances once they were asked for."""
 
     series: Series
-    uids: list[str] = field(default_factory=list)
+    uids: dict[str, str] = field(default_factory=dict)  # by the name of the file, with which the run knows it
 
 
 class PacsArchive:
@@ -98,25 +98,28 @@ class PacsArchive:
         self._pacs = pacs
         self._server = Server(self.location, pacs.ca_file, pacs.token_file, patience_s=pacs.patience_s)
         self._listed: dict[Path, _Listed] = {}  # by folder of the series
+        self._vouched = NOTHING
         self._place = Path()
+        self._brought: set[Path] = set()  # folders of studies
         self._clients = threading.local()
 
-    def scan(self, vouched: Vouched = lambda _: ()) -> Iterator[FileStat | UnreadableFile]:
+    def scan(self, vouched: Vouched = NOTHING) -> Iterator[FileStat | UnreadableFile]:
         """As `Archive.scan`: study by study.
 
         Raises:
             ArchiveUnreachable: the server cannot be searched.
         """
+        self._vouched = vouched
         found = [series for code in self._pacs.codes for series in self._client.series(code)]
         for series in sorted(found, key=lambda one: (one.study, one.series)):
             folder = self.root / series.study / series.series
-            known = vouched(folder)
-            self._listed[folder] = _Listed(series)
+            known = vouched.files(folder)
+            self._listed[folder] = listed = _Listed(series)
             if known and series.count == len(known):
                 yield from known
                 continue
-            self._listed[folder].uids = uids = self._client.instances(series)
-            yield from (FileStat(folder / f"{uid}{SUFFIX}", UNKNOWN, 0) for uid in uids)
+            listed.uids = {f"{uid}{SUFFIX}": uid for uid in self._client.instances(series)}
+            yield from (FileStat(folder / name, UNKNOWN, 0) for name in listed.uids)
 
     def portions(self, wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
         """Whole studies, fetched before they are given and removed afterwards; the next ones are fetched meanwhile."""
@@ -132,10 +135,16 @@ class PacsArchive:
                     coming = self._fetching(pool, portions[number + 1]) if number + 1 < len(portions) else []
                     yield here
                     if self._pacs.keep is None:
-                        for study in {stat.path.parent.parent for stat in portion}:
+                        for study in self._brought | {stat.path.parent.parent for stat in portion}:
                             shutil.rmtree(self._place / study.name, ignore_errors=True)
+                        self._brought.clear()
             finally:
                 pool.shutdown(cancel_futures=True)
+
+    def bring(self, more: Sequence[FileStat]) -> Sequence[FileStat | UnreadableFile]:
+        """Fetch more instances, of these studies or others."""
+        self._brought |= {stat.path.parent.parent for stat in more}
+        return [one for folder, stats in _by_folder(more).items() for one in self._fetch(folder, stats)]
 
     def access(self, scratch: Path) -> Access:
         """Files that `portions` fetched."""
@@ -153,36 +162,43 @@ class PacsArchive:
     def _fetching(
         self, pool: ThreadPoolExecutor, portion: Sequence[FileStat]
     ) -> list[Future[list[FileStat | UnreadableFile]]]:
-        series: dict[Path, list[FileStat]] = defaultdict(list)
-        for stat in portion:
-            series[stat.path.parent].append(stat)
-        return [pool.submit(self._fetch, folder, stats) for folder, stats in series.items()]
+        return [pool.submit(self._fetch, folder, stats) for folder, stats in _by_folder(portion).items()]
 
     def _fetch(self, folder: Path, stats: Sequence[FileStat]) -> list[FileStat | UnreadableFile]:
         """Bring the wanted instances of one series, and the others that form one item with them."""
         listed = self._listed[folder]
         place = self._place / folder.relative_to(self.root)
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(stat.path.name not in listed.uids for stat in stats):  # known by stored names so far
+            found = self._client.instances(listed.series)
+            listed.uids = {self._vouched.name(folder / f"{uid}{SUFFIX}"): uid for uid in found}
         together = listed.series.modality in ONE_ITEM
-        needed = set(listed.uids) if together else {stat.path.stem for stat in stats}
-        missing = {uid for uid in needed if not (place / f"{uid}{SUFFIX}").exists()}
+        needed = set(listed.uids) if together else {stat.path.name for stat in stats}
+        names = {uid: name for name, uid in listed.uids.items() if name in needed and not (place / name).exists()}
 
         def keep(uid: str, content: bytes) -> None:
-            half = place / f"{uid}.half"
+            half = place / f"{names[uid]}.half"
             half.write_bytes(content)
-            half.rename(place / f"{uid}{SUFFIX}")
+            half.rename(place / names[uid])
 
-        whole = 2 * len(missing) > len(listed.uids)
-        try:
-            lacking = self._client.retrieve(listed.series, missing, whole, keep) if missing else set()
-        except Refused as error:
-            return [_refusal(folder, error)]
+        if names:
+            try:
+                self._client.retrieve(listed.series, names, whole=2 * len(names) > len(listed.uids), keep=keep)
+            except Refused as error:
+                return [_refusal(folder, error)]
         return [
-            UnreadableFile(stat.path, Reason.VANISHED, "the PACS lists it and does not give it, or not as DICOM")
-            if stat.path.stem in lacking
-            else stat
+            stat
+            if (place / stat.path.name).exists()
+            else UnreadableFile(stat.path, Reason.VANISHED, "the PACS lists it and does not give it, or not as DICOM")
             for stat in stats
         ]
+
+
+def _by_folder(stats: Sequence[FileStat]) -> dict[Path, list[FileStat]]:
+    folders: dict[Path, list[FileStat]] = defaultdict(list)
+    for stat in stats:
+        folders[stat.path.parent].append(stat)
+    return folders
 
 
 def _refusal(folder: Path, error: Refused) -> UnreadableFile:

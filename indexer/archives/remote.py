@@ -20,7 +20,7 @@ from blake3 import blake3
 
 from m3search.errors import ArchiveUnreachable, MissingExtra, Reason, UnreadableFile, UsageError
 from m3search.formats.storage import failure_of
-from m3search.indexer.archives.base import Access, FileStat, Vouched, at_once
+from m3search.indexer.archives.base import NOTHING, Access, FileStat, Vouched, at_once
 from m3search.indexer.archives.containers import is_container
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class RemoteArchive:
         self.rows: dict[Path, Row] = {}
         self._access = Fetching(self.location, self.root)
 
-    def scan(self, vouched: Vouched = lambda _: ()) -> Iterator[FileStat | UnreadableFile]:  # noqa: ARG002
+    def scan(self, vouched: Vouched = NOTHING) -> Iterator[FileStat | UnreadableFile]:  # noqa: ARG002
         """As `Archive.scan`.
 
         Raises:
@@ -86,6 +86,10 @@ class RemoteArchive:
     def portions(self, wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
         """All at once."""
         return at_once(wanted)
+
+    def bring(self, more: Sequence[FileStat]) -> Sequence[FileStat | UnreadableFile]:
+        """They are."""
+        return more
 
     def access(self, scratch: Path) -> Access:  # noqa: ARG002
         """By fsspec."""
