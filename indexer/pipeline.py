@@ -220,10 +220,12 @@ class Run:
         if not containers:
             return stats
         stats = [stat for stat in stats if not is_container(stat.path)]
-        for stat, listing in runner.map(list_members, (Task(stat, stat.path, stat.path) for stat in containers)):
+        tasks = (Task(stat, stat.path, stat.path, self._index.scratch) for stat in containers)
+        for stat, listing in runner.map(list_members, tasks):
             if isinstance(listing, Listing):
                 stats += listing.members
-            if failure := listing if isinstance(listing, UnreadableFile) else listing.failure:
+                self._archive.rows.update(listing.rows)
+            for failure in listing.failures if isinstance(listing, Listing) else (listing,):
                 self._fail(failure, stat.path)
             report(Progress("scan", len(stats), 0, len(self._failures)))
         return stats
@@ -270,7 +272,7 @@ class Run:
                 continue
             try:
                 path = self._mask.resolve(root, uri)
-                path.stat()
+                self._reach.access.stat(path)
             except OSError as error:
                 path = root / uri.removeprefix(self._prefix)
                 self._fail(unreadable(path, error), path)

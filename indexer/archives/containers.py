@@ -24,7 +24,10 @@ from blake3 import blake3
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.storage import failure_of
+from m3search.indexer.archives import manifest
 from m3search.indexer.archives.base import FileStat
+from m3search.indexer.archives.described import describe
+from m3search.indexer.archives.manifest import Row
 
 COMPRESSED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 SUFFIXES = (".zip", ".tar", *COMPRESSED_TARS)
@@ -44,7 +47,8 @@ class Listing:
     """What a container holds."""
 
     members: tuple[FileStat, ...]
-    failure: UnreadableFile | None  # of the container, for members that cannot be had
+    rows: Mapping[Path, Row]  # what manifests and reports in it say
+    failures: tuple[UnreadableFile, ...]  # of the container, for members that cannot be had; of manifests in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +69,8 @@ def container_of(path: Path) -> Path | None:
     return next((above for above in path.parents if is_container(above) and above.is_file()), None)
 
 
-def list_members(container: Path) -> Listing:
-    """The members of a zip or tar file as files below it, and what is wrong with others. Nothing is unpacked.
+def list_members(container: Path, scratch: Path) -> Listing:
+    """The members of a zip or tar file as files below it, what manifests in it say, and what is wrong with others.
 
     Members change when their container does: they have its time.
 
@@ -78,11 +82,13 @@ def list_members(container: Path) -> Listing:
     members: dict[str, FileStat] = {}
     for member in found:
         members[member.name] = FileStat(container / member.name, member.size, mtime)  # a later one replaces it
-    failure = None
+    told = describe(list(members.values()), Unpacking(scratch), scratch)
+    failures = told.failures
     if problems:
-        reason = next(iter(problems.values()))
-        failure = UnreadableFile(container, reason, "; ".join(problems))
-    return Listing(tuple(members.values()), failure)
+        failures = [UnreadableFile(container, next(iter(problems.values())), "; ".join(problems)), *failures]
+    left_out = {failure.path for failure in failures}
+    kept = (one for one in members.values() if one.path not in left_out and one.path.name != manifest.NAME)
+    return Listing(tuple(kept), told.rows, tuple(failures))
 
 
 def _listed(container: Path) -> tuple[list[_Member], dict[str, Reason]]:
@@ -92,11 +98,11 @@ def _listed(container: Path) -> tuple[list[_Member], dict[str, Reason]]:
         counts: dict[tuple[str, Reason], int] = {}
         for one in raw:
             if isinstance(one, _Member):
-                if any(part.startswith(".") and part not in {".", ".."} for part in PurePosixPath(one.name).parts):
-                    continue  # hidden, as in folders; "__MACOSX/._1.dcm" too
                 clean = _clean(one.name)
                 if clean is None:
                     counts[OUTSIDE] = counts.get(OUTSIDE, 0) + 1
+                elif any(part.startswith(".") for part in PurePosixPath(clean).parts):
+                    continue  # hidden, as in folders; "__MACOSX/._1.dcm" too
                 elif is_container(Path(clean)):
                     counts[NESTED] = counts.get(NESTED, 0) + 1
                 else:
@@ -249,12 +255,12 @@ def _inflate(container: Path, to: Path) -> None:
     with container.open("rb") as file, _decompressed(container, file) as source, to.open("wb") as target:
         size = 0
         try:
-            while chunk := source.read(CHUNK):
+            while chunk := source.read1(CHUNK):  # what was inflated before it turns out to be cut is kept
                 size += len(chunk)
                 if size > SUSPICIOUS_BYTES and size > SUSPICIOUS_RATIO * max(file.tell(), 1):
                     raise UnreadableFile(container, Reason.TOO_LARGE, "inflates beyond all measure; unpack it yourself")
                 target.write(chunk)
-        except EOFError:  # cut short: what is whole is read
+        except EOFError:
             pass
 
 

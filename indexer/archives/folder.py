@@ -1,7 +1,4 @@
-"""Archives on a file system: every file below a folder, or the files of one manifest.
-
-A report that lies beside a file, `a.txt` beside `a.dcm`, is its text where no manifest gives one.
-"""
+"""Archives on a file system: all files below a folder, the members of a zip or tar file, or the files of a manifest."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from pathlib import Path
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.storage import failure_of
-from m3search.indexer.archives import manifest
+from m3search.indexer.archives import manifest, reports
 from m3search.indexer.archives.base import NOTHING, Access, FileStat, OnDisk, Vouched, at_once
 from m3search.indexer.archives.containers import Unpacking
 from m3search.indexer.archives.manifest import BadLine, Row
@@ -23,9 +20,6 @@ from m3search.stores.folder import is_index
 Identity = tuple[int, int]  # device and inode
 MOST_VISITS = 16
 NO_FILE = "is no regular file, and opening it might never end; remove it from the list"
-REPORT = ".txt"
-LONGEST_REPORT = 1 << 16  # bytes that are read of one
-NO_REPORT = {REPORT, ".csv", ".dat", ".mat", ".atr"}  # files that are no items: a report beside them is of another file
 
 
 class FolderArchive:
@@ -88,7 +82,7 @@ class FolderArchive:
             return
         if any(entry.name == manifest.NAME for entry in entries):  # first: it speaks of files here and below
             yield from self._described(folder / manifest.NAME)
-        reports = {entry.name for entry in entries if entry.name.endswith(REPORT)}
+        beside = {entry.name for entry in entries if entry.name.endswith(reports.SUFFIX)}
         for entry in entries:
             if entry.name.startswith(".") or entry.name == manifest.NAME:
                 continue
@@ -97,19 +91,18 @@ class FolderArchive:
                 if entry.is_dir():
                     yield path, above | {identity}
                 elif entry.is_file():  # no devices, no pipes: opening those can hang
-                    self._take_report(path, reports)
+                    self._take_report(path, beside)
                     yield self._file(path)
                 elif entry.is_symlink() and not path.exists():
                     yield UnreadableFile(path, Reason.MISSING_FILE, "is a link to a file that does not exist")
             except OSError as error:
                 yield _unreachable(path, error)
 
-    def _take_report(self, path: Path, reports: Collection[str]) -> None:
+    def _take_report(self, path: Path, beside: Collection[str]) -> None:
         """The text of a report beside a file, where there is one and no manifest says more."""
-        names = () if path.suffix in NO_REPORT else (path.name + REPORT, path.stem + REPORT, f"{_bare(path)}{REPORT}")
-        name = next((name for name in names if name in reports), None)
+        name = next((name for name in reports.names_for(path) if name in beside), None)
         row = self.rows.get(path, Row())
-        if name and not row.text and (text := _report(path.with_name(name))):
+        if name and not row.text and (text := reports.text_of(path.with_name(name))):
             self.rows[path] = replace(row, text=text)
 
     def _file(self, path: Path) -> FileStat | UnreadableFile:
@@ -199,26 +192,6 @@ class ManifestArchive:
                 yield stat if path.is_file() else UnreadableFile(path, Reason.UNSUPPORTED, NO_FILE)
             except OSError as error:
                 yield _unreachable(path, error)
-
-
-def _bare(path: Path) -> str:
-    """The name without both suffixes of "a.nii.gz"."""
-    return path.name.removesuffix(".gz").removesuffix(".nii") if path.suffix == ".gz" else path.stem
-
-
-def _report(path: Path) -> str:
-    """The words of a text file; "" where it holds something else."""
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        raw = file.read(LONGEST_REPORT)
-    if b"\0" in raw:
-        return ""
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:  # another encoding, or cut inside a character
-        text = raw.decode("utf-8", "ignore") if len(raw) == LONGEST_REPORT else raw.decode("latin-1")
-    return text.strip()
 
 
 def _unreachable(path: Path, error: OSError) -> UnreadableFile:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from m3search.errors import ArchiveUnreachable, MissingExtra, Reason, Unreadable
 from m3search.formats.storage import failure_of
 from m3search.indexer.archives.base import NOTHING, Access, FileStat, Vouched, at_once
 from m3search.indexer.archives.containers import is_container
+from m3search.indexer.archives.described import describe
 
 if TYPE_CHECKING:
     from m3search.indexer.archives.manifest import Row
@@ -72,7 +74,14 @@ class RemoteArchive:
         found = self._access.list_all()
         if not found:
             raise UsageError(f"there is nothing at {self.location}")
+        with TemporaryDirectory(prefix="m3search-") as scratch:
+            told = describe(found, self._access, Path(scratch))
+        self.rows = told.rows
+        yield from told.failures
+        left_out = {failure.path for failure in told.failures}
         for stat in found:
+            if stat.path in left_out:
+                continue
             relative = stat.path.relative_to(self.root)
             if any(part.startswith(".") for part in relative.parts) or stat.path.suffix.casefold() in NEVER_ITEMS:
                 continue
