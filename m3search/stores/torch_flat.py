@@ -102,7 +102,7 @@ class TorchFlat:
         torch = _torch()
         queries, count = scores.shape
         if count <= k * BLOCK:
-            return tuple(scores.topk(k, dim=1))  # type: ignore[return-value]
+            return tuple(scores.topk(k, dim=1))
         if spare := -count % BLOCK:
             scores = torch.nn.functional.pad(scores, (0, spare), value=-torch.inf)
         blocks = scores.view(queries, -1, BLOCK)
