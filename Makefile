@@ -19,7 +19,7 @@ test: $(VENV)/.full  ## the test suite: all that needs nothing but pip
 test-system: $(VENV)/.full  ## the tests that need packages of the system, which it installs with apt-get where they are missing
 	@if ! command -v apt-get >/dev/null; then echo "no apt-get here: tests whose programs are missing are skipped"; \
 	elif ! dpkg -s $(APT_PACKAGES) >/dev/null 2>&1; then echo "installing $(APT_PACKAGES)"; $(SUDO) apt-get update -qq \
-	  && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(APT_PACKAGES) >/dev/null; fi
+	  && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -o DPkg::Lock::Timeout=300 --no-install-recommends $(APT_PACKAGES) >/dev/null; fi
 	$(BIN)/python -m pytest -q -m system
 
 check: $(VENV)/.full  ## format, lint, types, layers

@@ -32,7 +32,17 @@ def drawn(path: Path, *options: str, frame: int = 0, syntax: str = "") -> npt.ND
         CannotDraw: dcmtk does not read it.
     """
     program = PROGRAMS.get(syntax, ANY_OTHER)
-    command = [program, "--quiet", *options, "--frame", str(frame + 1), "--write-16-bit-png", str(path)]
+    command = [
+        program,
+        "--quiet",
+        "--no-overlays",
+        *options,
+        "--frame",
+        str(frame + 1),
+        "--nointerlace",
+        "--write-16-bit-png",
+        str(path),
+    ]
     done = subprocess.run(command, capture_output=True, timeout=120, check=False)
     if done.returncode or not done.stdout:
         raise CannotDraw(f"{program} {' '.join(options)}: {done.stderr.decode(errors='replace').strip()[:200]}")

@@ -10,15 +10,24 @@ import pytest
 from m3search.formats import dicom, dicom_pixels
 from m3search.phantoms import Phantom
 from tests.references.dcmtk import drawn, needs_dcmtk
+from tests.references.rules import FIRST_WINDOW, HALF_A_STEP, RULES
 
 pytestmark = [pytest.mark.system, needs_dcmtk]
 
-HALF_A_STEP = 0.5 + 1e-2  # ours has 8 bits: half a grey value of rounding, and what 16 bits of dcmtk's round
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_of_the_standard(name: str, tmp_path: Path) -> None:
+    rule = RULES[name]
+    path = tmp_path / "a.dcm"
+    rule.make().save_as(path, enforce_file_format=True)
+    ours = dicom_pixels.displayed(path, dicom.read_dataset(path), rule.frame).pixels
+    assert np.ptp(ours) > 200, "the image must show the rule"
+    assert np.abs(ours - 255 * drawn(path, *rule.options, frame=rule.frame)).max() <= rule.tolerance
 
 
-def test_radiographs_of_phantoms_with_their_window(phantoms: tuple[Path, list[Phantom]]) -> None:
+def test_radiographs_of_phantoms(phantoms: tuple[Path, list[Phantom]]) -> None:
     films = sorted((phantoms[0] / "xray").glob("*.dcm"))
     assert films
     for path in films:
         ours = dicom_pixels.displayed(path, dicom.read_dataset(path)).pixels
-        assert np.abs(ours - 255 * drawn(path, "+Wi", "1")).max() <= HALF_A_STEP, path.name
+        assert np.abs(ours - 255 * drawn(path, *FIRST_WINDOW)).max() <= HALF_A_STEP, path.name
