@@ -69,23 +69,35 @@ def stored(path: Path, dataset: Dataset, frame: int = 0) -> npt.NDArray[Any]:
     return pixels
 
 
-def modality_values(path: Path, dataset: Dataset, frame: int = 0) -> Float32:
-    """A greyscale frame after the Modality LUT or rescale (PS3.3 C.11.1): Hounsfield units for CT. float32 (H, W).
-
-    Padding outside the scanned field (PixelPaddingValue) becomes the smallest value within it.
+def rescaled(path: Path, dataset: Dataset, frame: int = 0) -> Float32:
+    """A greyscale frame after the Modality LUT or rescale (PS3.3 C.11.1), padding as it is. float32 (H, W).
 
     Raises:
         UnreadableFile: as `stored`; also a colour image.
     """
+    return _rescaled(path, dataset, frame)[0]
+
+
+def modality_values(path: Path, dataset: Dataset, frame: int = 0) -> Float32:
+    """As `rescaled`, with padding outside the scanned field (PixelPaddingValue) as low as the smallest value within it.
+
+    Hounsfield units for CT.
+
+    Raises:
+        UnreadableFile: as `rescaled`.
+    """
+    grey, outside = _rescaled(path, dataset, frame)
+    if not outside.all():
+        grey[outside] = grey[~outside].min()
+    return grey
+
+
+def _rescaled(path: Path, dataset: Dataset, frame: int) -> tuple[Float32, npt.NDArray[np.bool_]]:
     values = stored(path, dataset, frame)
     if values.ndim != 2:
         raise UnreadableFile(path, Reason.WRONG_MODALITY, "is a colour image, where grey values were expected")
     with translated(path):
-        grey, _ = _modality_lut(dataset, values, frame)
-        outside = _padding(dataset, values)
-        if not outside.all():
-            grey[outside] = grey[~outside].min()
-    return grey
+        return _modality_lut(dataset, values, frame)[0], _padding(dataset, values)
 
 
 def displayed(path: Path, dataset: Dataset, frame: int = 0) -> Displayed:

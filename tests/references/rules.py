@@ -130,7 +130,7 @@ def _enhanced() -> Dataset:
     return dataset
 
 
-def _in_stored_values(centre: float, width: float, slope: float, intercept: float) -> tuple[str, str]:
+def in_stored_values(centre: float, width: float, slope: float, intercept: float) -> tuple[str, str]:
     """The LINEAR window (PS3.3 C.11.2.1.2) that shows stored values as this one shows rescaled ones."""
     return f"{(centre - 0.5 - intercept) / slope + 0.5:.4f}", f"{(width - 1) / slope + 1:.4f}"
 
@@ -199,6 +199,6 @@ RULES: dict[str, Rule] = {
     "YBR_FULL": Rule(lambda: image(_colours(), "YBR_FULL"), tolerance=ROUNDED_TWICE),
     "YBR_FULL_422": Rule(_ybr_full_422, tolerance=ROUNDED_TWICE),
     # dcmtk does not look into functional groups: it is given the window that theirs is in stored values
-    "frame 1 of enhanced CT": Rule(_enhanced, ("+Ww", *_in_stored_values(40, 400, 1, -1024))),
-    "frame 2 of enhanced CT": Rule(_enhanced, ("+Ww", *_in_stored_values(340, 500, 2, -1025)), frame=1),
+    "frame 1 of enhanced CT": Rule(_enhanced, ("+Ww", *in_stored_values(40, 400, 1, -1024))),
+    "frame 2 of enhanced CT": Rule(_enhanced, ("+Ww", *in_stored_values(340, 500, 2, -1025)), frame=1),
 }
