@@ -18,10 +18,11 @@ from m3search.modalities.ecg_leads import (
     LEADS,
     Placement,
     arrange,
-    blank_flat,
+    blank_disconnected,
     derive_limb_leads,
     millivolts_per,
     place,
+    voltages,
 )
 from m3search.modalities.ecg_strip import draw_strip
 from m3search.types import Identity, Item, Part, Tags
@@ -165,7 +166,8 @@ def _read_window(recording: _Recording, placement: Placement, start: float, seco
     numbers = placement.numbers
     data, rate_hz = recording.window(start, seconds, numbers)
     channels = {lead: (numbers.index(number), sign) for lead, (number, sign) in placement.channels.items()}
-    leads = blank_flat(arrange(data, [recording.units[number] for number in numbers], channels))
+    units = [recording.units[number] for number in numbers]
+    leads = blank_disconnected(arrange(data, units, channels), voltages(units, channels))
     if np.isnan(leads).all():
         return None
     leads, derived = derive_limb_leads(leads)
