@@ -90,6 +90,7 @@ def read_header(path: Path) -> Header:
         attributes: dict[str, Any] = {
             "Modality": text_of(dataset, "Modality"),
             "SOPClassUID": text_of(dataset, "SOPClassUID"),
+            "StudyInstanceUID": text_of(dataset, "StudyInstanceUID"),
             "SeriesInstanceUID": text_of(dataset, "SeriesInstanceUID"),
             "ImageType": tuple(str(value) for value in values_of(dataset, "ImageType")),
             "ImageOrientationPatient": _orientation(dataset) or (),
@@ -213,12 +214,16 @@ def identifiers_of(dataset: Dataset) -> tuple[str, ...]:
         found[text_of(other, "PatientID")] = None
     for keyword in NAMES:
         for value in values_of(dataset, keyword):
-            words = re.split(r"[\^=\s,-]+", str(value))
-            found.update(dict.fromkeys(word for word in (str(value), *words) if len(word) >= SHORTEST_NAME))
+            found.update(dict.fromkeys(words_of_name(str(value))))
     birth = text_of(dataset, "PatientBirthDate")
     if len(birth) == 8:
         found[f"{birth[:4]}-{birth[4:6]}-{birth[6:]}"] = None
     return tuple(one for one in found if one and one.casefold() not in PLACEHOLDERS)
+
+
+def words_of_name(name: str) -> list[str]:
+    """A person's name (PS3.5 6.2, value representation PN) as it stands, and each of its words."""
+    return [word for word in (name, *re.split(r"[\^=\s,-]+", name)) if len(word) >= SHORTEST_NAME]
 
 
 def _parse(path: Path, pixels: bool) -> Dataset:
