@@ -147,7 +147,6 @@ def write_edf(path: Path, samples: npt.NDArray[np.int16], unit: str = "mV", **ch
     slow = np.sin(np.arange(samples.shape[1] // 20) / 9)
     signals.append(EdfSignal(slow, RATE / 20, label="RESP", physical_dimension="V"))
     person = Patient(code="4711-X", sex="F", birthdate=date(1955, 1, 2), name="Anna_Weiss")
-    Edf(
-        signals, patient=person, recording=Recording(startdate=date(2019, 3, 12), investigator_technician_code="Brandt")
-    ).write(path)
+    recording = Recording(startdate=date(2019, 3, 12), investigator_technician_code="Brandt")
+    Edf(signals, patient=person, recording=recording, data_record_duration=1).write(path)
     return path

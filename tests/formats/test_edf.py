@@ -85,15 +85,15 @@ def test_bdf_is_read_too(tmp_path: Path) -> None:
 
 def test_interruptions_are_refused(tmp_path: Path) -> None:
     path = write_edf(tmp_path / "a.edf", counts())
-    data = path.read_bytes()
-    assert b"EDF+C" not in data  # without annotations there is no time-keeping
     from edfio import EdfAnnotation, read_edf
 
     record = read_edf(path, lazy_load_data=False)
     record.set_annotations([EdfAnnotation(1, None, "beat")])
     record.write(path)
-    broken = path.read_bytes().replace(b"EDF+C", b"EDF+D").replace(b"+5\x14\x14", b"+9\x14\x14")
-    path.write_bytes(broken)
+    continuous = patched(path, 192, b"EDF+D").read_bytes()
+    assert edf.read_header(path).attributes["seconds"] == 10  # discontinuous in name only
+    assert b"+5\x14\x14" in continuous  # when the sixth data record began
+    path.write_bytes(continuous.replace(b"+5\x14\x14", b"+9\x14\x14"))
     assert reason_of(path) is Reason.UNSUPPORTED
 
 
