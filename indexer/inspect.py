@@ -96,7 +96,7 @@ def _report(header: Header, digests: tuple[Digest, ...]) -> Inspected:
     found = dicom_report.read_report(header.path)
     study = str(header.attributes["StudyInstanceUID"])
     if not found.text or not study:
-        what = "holds no text: its pages are pictures" if study else "does not say of which study it is"
+        what = "holds no words (pages that are pictures are not read)" if study else "does not say of which study it is"
         raise UnreadableFile(header.path, Reason.UNSUPPORTED, f"is a report, but {what}")
     return Inspected(
         path=header.path,

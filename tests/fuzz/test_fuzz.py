@@ -10,7 +10,7 @@ from tests.fuzz.campaign import Campaign, run, write_case
 from tests.fuzz.mutate import BINARY, TEXT, mutate
 from tests.fuzz.seeds import Seed, seeds
 
-FILES = 165  # five of each kind
+FILES = 190  # five of each kind
 
 
 @pytest.fixture(scope="module")

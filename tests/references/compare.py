@@ -61,6 +61,9 @@ def compare(archive: Path) -> Iterator[Comparison | Left]:
             if path.suffix not in (".csv", ".dat", ".mat", ".atr", ".xyz", ".txt"):
                 yield Left(path, "of no format that is read")
             continue
+        if name not in READERS:
+            yield Left(path, f"no second reading of {name} here")
+            continue
         header = formats.get(name).read_header(path)
         yield from READERS[name](path, header)
         if name == "dicom" and CT().series(header):
