@@ -31,7 +31,8 @@ class Table:
     def look_up(self, grey: npt.NDArray[np.generic]) -> Float32:
         """The entry of each grey value; the first one for all below, the last one for all above."""
         index = np.rint(grey).astype(np.int64) - self.first
-        return self.values[index.clip(0, len(self.values) - 1)].astype(np.float32)
+        found: Float32 = self.values[index.clip(0, len(self.values) - 1)].astype(np.float32)
+        return found
 
 
 def table_of(item: Dataset, signed: bool, little_endian: bool) -> Table | None:

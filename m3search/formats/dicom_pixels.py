@@ -183,14 +183,16 @@ def _modality_lut(dataset: Dataset, values: npt.NDArray[Any], frame: int) -> tup
     slope, intercept = _number(group, "RescaleSlope", 1.0), _number(group, "RescaleIntercept", 0.0)
     if slope == 0:  # it would leave nothing of the image
         return values.astype(np.float32), ["rescale slope of 0 not applied"]
-    stated = [f"rescale slope={slope:g} intercept={intercept:g}"] if "RescaleSlope" in group else []
-    return (values * np.float64(slope) + intercept).astype(np.float32), stated
+    if (slope, intercept) == (1.0, 0.0) and "RescaleSlope" not in group:
+        return values.astype(np.float32), []
+    grey = (values * np.float64(slope) + intercept).astype(np.float32)
+    return grey, [f"rescale slope={slope:g} intercept={intercept:g}"]
 
 
 def _table(dataset: Dataset, group: Dataset, keyword: str, signed: bool) -> Table | None:
     """The first table of a sequence that has any."""
-    items = group.get(keyword) or ()
-    return table_of(items[0], signed, dataset.file_meta.TransferSyntaxUID.is_little_endian) if len(items) else None
+    item = next(iter(group.get(keyword) or ()), None)
+    return table_of(item, signed, dataset.file_meta.TransferSyntaxUID.is_little_endian) if item else None
 
 
 def _number(group: Dataset, keyword: str, default: float) -> float:
