@@ -240,6 +240,22 @@ def test_prepare_from_every_usual_rate(rate: int) -> None:
     np.testing.assert_allclose(inputs[50:-50], np.sin(2 * np.pi * 3 * np.arange(1000) / 100)[50:-50], atol=0.02)
 
 
+@pytest.mark.parametrize("rate", [250, 360, 500, 1000])
+def test_another_way_of_resampling_gives_the_same(rate: int) -> None:
+    """scipy's FFT, which wfdb.processing uses; ours is a polyphase filter. Of what 100 Hz holds, to 30 Hz."""
+    from scipy.signal import resample
+
+    spectrum = np.zeros(5 * rate + 1, dtype=complex)
+    rng = np.random.default_rng(rate)
+    spectrum[1:300] = rng.normal(size=299) + 1j * rng.normal(size=299)  # a line every 0.1 Hz
+    signal = np.fft.irfft(spectrum, 10 * rate)
+    signal /= np.abs(signal).max()
+    part = Part("", np.tile(signal, (12, 1)).astype(np.float32), rate_hz=rate)
+    ours = ECG().prepare(Item(Source("ecg", "wfdb", ()), (part,)), SPEC)[0, 4]
+    theirs = resample(signal - np.median(signal), 1000)
+    np.testing.assert_allclose(ours[20:-20], theirs[20:-20], atol=0.01)
+
+
 def test_prepare_pads_clips_bridges_and_masks() -> None:
     data = heart(6, rate=100).astype(np.float32)
     data[1] = np.nan  # missing

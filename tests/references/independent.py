@@ -29,6 +29,8 @@ def gdcm_values(path: Path) -> npt.NDArray[Any]:
     raw = np.frombuffer(image.GetBuffer().encode("utf-8", "surrogateescape"), dtype)
     width, height = image.GetDimension(0), image.GetDimension(1)
     samples = pixel.GetSamplesPerPixel()
+    if str(image.GetPhotometricInterpretation()).startswith("YBR_FULL"):
+        raise ValueError("GDCM leaves YBR_FULL colours as they are")
     if samples == 1:
         return raw.reshape(-1, height, width) * image.GetSlope() + image.GetIntercept()
     if image.GetPlanarConfiguration():
