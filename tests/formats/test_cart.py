@@ -17,7 +17,7 @@ from m3search.indexer import Options, index
 from m3search.modalities.ecg import ECG
 from m3search.stores.folder import IndexFolder
 from m3search.types import InputSpec, Item, Source
-from tests.formats.ecg_files import RATE, aecg, counts, millivolts, muse, scp
+from tests.formats.ecg_files import RATE, aecg, counts, millivolts, muse, scp, write_edf
 
 SPEC = InputSpec("signal", rate_hz=100, seconds=10, max_parts=4)
 WRITERS: dict[str, Callable[[np.ndarray], bytes]] = {
@@ -81,6 +81,19 @@ def test_what_the_cart_and_the_physician_said_is_the_text_without_their_names(tm
     assert texts["a.xml"].startswith("Atrial fibrillation\nConfirmed by")
     assert "Sinus rhythm" in texts["b.scp"]
     assert not [name for name in ("Brandt", "Karl", "Weiss") for text in texts.values() if name in text]
+
+
+def test_no_person_of_any_carrier_reaches_the_index(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    saved(archive / "a.xml", muse(counts(seed=3)).replace(b"Atrial fibrillation", b"AF; Weiss, Anna seen by K. Brandt"))
+    saved(archive / "b.xml", aecg(counts(seed=4)))
+    saved(archive / "4711-X.scp", scp(counts(seed=5)))
+    write_edf(archive / "Anna_Weiss.edf", counts(seed=6))
+    assert index(archive, tmp_path / "index", model="fake", options=Options(workers=0)).indexed == 4
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "index").rglob("*") if path.is_file())
+    secrets = ("Weiss", "Anna", "Brandt", "4711-X", "19550102", "02-JAN-1955", "61d1a24f")
+    assert not [secret for secret in secrets if secret.encode() in stored]
 
 
 def test_a_checksum_that_does_not_fit_is_damage(tmp_path: Path) -> None:
