@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +127,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = shortened(load_config(options.config), options.steps)
     run = train.prepare(config, lambda message: print(message, file=sys.stderr, flush=True))
     specialists = train.pretrain(run)
-    results = {name: ROWS[name](run, specialists) for name in options.rows}
+    results: dict[str, Row] = {}
+    for name in options.rows:
+        results[name] = ROWS[name](run, specialists)
+        print(table({name: results[name]}).splitlines()[-1], file=sys.stderr, flush=True)  # a killed run told something
     print(
-        json.dumps({name: row.means() for name, row in results.items()}, indent=2) if options.json else table(results)
+        json.dumps({name: asdict(row) for name, row in results.items()}, indent=2) if options.json else table(results)
     )
 
 

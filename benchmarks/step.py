@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from m3search.trainer import loop, objective, train
 from m3search.trainer.config import load_config
-from m3search.trainer.model import autocast, build_specialist
+from m3search.trainer.device import autocast
+from m3search.trainer.model import build_specialist
 from m3search.trainer.pretrain import Pretrain
 
 CONFIGURATION = Path("trainer/configs/m3bind-small.toml")
@@ -58,7 +59,7 @@ def step(stage: Pretrain, draw: loop.Draw, optimiser: torch.optim.Optimizer, clo
         stage.frozen(words)
     with autocast(config.run, stage.device):
         with clock.part("tower forward"):
-            items = specialist.tower(inputs.to(stage.device)).float()
+            items = specialist.tower(inputs).float()
         with clock.part("text forward"):
             texts = specialist.text.embed(stage.frozen, words)
     with clock.part("losses"):

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from m3search.errors import BundleError, Reason, UnreadableFile, UsageError
-from m3search.indexer import fetch, retry
+from m3search.indexer import fetch, reports, retry
 from m3search.indexer.archives.base import FileStat, Vouched
 from m3search.indexer.archives.containers import Listing, is_container, list_members
 from m3search.indexer.archives.pacs import Pacs
@@ -187,8 +187,12 @@ class Run:
                 ledger = Ledger.of(self._store, self._prefix)  # with what portions before this one brought
                 known = compare(stats, ledger, declared, self._mask, self._failures)
                 known = retry.only(known, ledger, inspected, self._mask, declared.root)
+            speaking = self._within_reach(reports.beside(inspected, ledger, known, self._pseudonyms))
+            inspected += self._inspected(speaking, declared, runner, report)
             planner = Planner(ledger, known, declared, self._mask, self._pseudonyms, self._tombstones)
             plan = planner.plan(inspected, self._failures)
+            for failure in plan.failures:
+                self._fail(failure, failure.path)
             self._carry_out(plan, runner, report)
             found.take(plan, in_part)
         if found.in_part:

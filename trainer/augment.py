@@ -1,7 +1,8 @@
 """Random changes an examination may undergo without meaning something else.
 
 Left and right matter in chest X-rays, CT and fundus photographs, so only tissue is mirrored or turned over. All
-randomness comes from the generators that are handed in.
+randomness comes from the generators that are handed in, which are the CPU's: the same draws on every device. Batches
+are changed on the device that they are on.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def augment_images(images: Tensor, size: int, how: ImageAugmentation, generator:
     x = images.float() / 255.0
 
     def even(amount: float) -> Tensor:
-        return (torch.rand(count, generator=generator) * 2 - 1) * amount
+        return ((torch.rand(count, generator=generator) * 2 - 1) * amount).to(x.device)
 
     angle = even(how.turn) * math.pi / 180
     zoom = torch.exp(even(how.zoom))
@@ -70,7 +71,7 @@ def augment_images(images: Tensor, size: int, how: ImageAugmentation, generator:
         x = _restain(x, how.stain, generator)
     if how.colour:
         gains = 1 + (torch.rand(count, 3, 1, 1, generator=generator) * 2 - 1) * how.colour
-        x = x * gains
+        x = x * gains.to(x.device)
     if how.erase:
         x = _erase(x, how.erase, generator)
     return (x.clamp(0, 1) * 255).round().to(torch.uint8)
@@ -89,12 +90,12 @@ def _restain(x: Tensor, amount: float, generator: torch.Generator) -> Tensor:
 
     Optical density is linear in the stains (Ruifrok and Johnston, 2001); as augmentation, Tellez et al., 2018.
     """
-    mix = torch.tensor(STAINS)
+    mix = torch.tensor(STAINS, device=x.device)
     density = -torch.log(x.clamp(min=1 / 255))
     stains = torch.einsum("bchw,cs->bshw", density, torch.linalg.inv(mix))
 
     def even(size: float) -> Tensor:
-        return (torch.rand(len(x), 3, 1, 1, generator=generator) * 2 - 1) * size
+        return ((torch.rand(len(x), 3, 1, 1, generator=generator) * 2 - 1) * size).to(x.device)
 
     changed = stains * (1 + even(amount)) + even(amount / 10)
     return torch.exp(-torch.einsum("bshw,sc->bchw", changed, mix)).clamp(0, 1)
@@ -122,9 +123,13 @@ def augment_signals(
     same for both, and what means voltage goes where voltage goes.
     """
     count, leads, _ = signals.shape
+    device = signals.device
+
+    def even(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator).to(device)
 
     def chance(probability: float) -> Tensor:
-        return (torch.rand(count, 1, 1, generator=generator) < probability).float()
+        return (even(count, 1, 1) < probability).float()
 
     x = signals if layout is None else signals[:, :, layout.signal]
     length = x.shape[2]
@@ -134,17 +139,17 @@ def augment_signals(
     spread = torch.nan_to_num(x).std(2, keepdim=True).clamp(min=1e-3)  # (B, 12, 1)
     # Some archives hold leads scaled one by one to unit spread, so that voltage means nothing: make some more of them.
     unit = chance(0.3)
-    gain = torch.exp((torch.rand(count, 1, 1, generator=generator) * 2 - 1) * 0.4)
+    gain = torch.exp((even(count, 1, 1) * 2 - 1) * 0.4)
     factor = (1 - unit + unit / spread) * gain  # (B, 12, 1)
     x = x * factor
     spread = torch.nan_to_num(x).std(2, keepdim=True).clamp(min=1e-3)
-    time = torch.arange(length) / rate_hz
-    frequency = 0.05 + 0.35 * torch.rand(count, leads, 1, generator=generator)  # Hz: breathing and electrodes
-    phase = 2 * math.pi * torch.rand(count, leads, 1, generator=generator)
+    time = torch.arange(length, device=device) / rate_hz
+    frequency = 0.05 + 0.35 * even(count, leads, 1)  # Hz: breathing and electrodes
+    phase = 2 * math.pi * even(count, leads, 1)
     wander = torch.sin(2 * math.pi * frequency * time + phase) * spread * 0.3 * chance(0.4)
-    noise = torch.randn(x.shape, generator=generator) * spread * 0.08 * chance(0.5)
+    noise = torch.randn(x.shape, generator=generator).to(device) * spread * 0.08 * chance(0.5)
     x = x + wander + noise
-    dropped = (torch.rand(count, leads, 1, generator=generator) < 0.15).float() * chance(0.3)
+    dropped = (even(count, leads, 1) < 0.15).float() * chance(0.3)
     dropped = dropped * (dropped.sum(1, keepdim=True) < leads)
     if layout is not None and layout.has_beats:
         beats = signals[:, :, layout.usual.start : layout.other.stop] * factor
@@ -165,8 +170,9 @@ def _augment_measures(
     measures: Tensor, ranges: Mapping[str, tuple[float, float]], unit: Tensor, gain: Tensor, generator: torch.Generator
 ) -> Tensor:
     """(B, L, F) with noise; voltages follow the gain and vanish where leads were scaled one by one."""
-    width = torch.tensor([high - low for low, high in ranges.values()])
-    volts = torch.tensor([name in VOLTAGES for name in ranges])
-    x = measures + torch.randn(measures.shape, generator=generator) * MEASURE_NOISE * width
+    device = measures.device
+    width = torch.tensor([high - low for low, high in ranges.values()], device=device)
+    volts = torch.tensor([name in VOLTAGES for name in ranges], device=device)
+    x = measures + torch.randn(measures.shape, generator=generator).to(device) * MEASURE_NOISE * width
     x = torch.where(volts, x + gain.log(), x)
     return torch.where(volts & unit.bool(), torch.nan, x)

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from m3search.trainer import losses, objective, parallel
 from m3search.trainer.adapters import add_adapters, learning, merge_adapters
 from m3search.trainer.corpus import Corpus, Sampler
+from m3search.trainer.device import autocast, device_of
 from m3search.trainer.loop import Draw, Stage
-from m3search.trainer.model import Specialist, autocast, decayed, device_of
+from m3search.trainer.model import Specialist, decayed
 from m3search.trainer.text_encoder import FrozenText, text_vectors
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Bind(Stage):
         self.phrasebooks = {name: corpus.phrasebook(name) for name in specialists}
         share = config.data.phantom_share
         self.samplers = {
-            name: Sampler(name, corpus.training[name], config.modalities[name], share, config.bind.batch)
+            name: Sampler(name, corpus.training[name], config.modalities[name], share, self.device, config.bind.batch)
             for name in specialists
         }
 
@@ -86,7 +87,7 @@ class Bind(Stage):
         rows, inputs = self.samplers[name].draw(draw.rng, draw.generator)
         sentences = objective.draw_sentences(rows, book, draw.rng)
         with autocast(run, self.device):
-            items = parallel.embed(specialist.tower, inputs.to(self.device), run.chunk).float()
+            items = parallel.embed(specialist.tower, inputs, run.chunk).float()
             texts = specialist.text.embed(self.frozen, [*sentences.words, *book.labels, *drawn])
         own, names, centres = texts.parts(len(sentences.words), len(book.labels), len(drawn))
         batch = objective.Batch(rows, items, sentences, own, names, book.labels, self.corpus.opinions)

@@ -109,10 +109,20 @@ class Sampler:
     """Draws items of one modality, rarer labels more often than they occur, synthetic patients as often as asked."""
 
     def __init__(
-        self, modality: str, inputs: Inputs, config: ModalityConfig, phantom_share: float, batch: int = 0
+        self,
+        modality: str,
+        inputs: Inputs,
+        config: ModalityConfig,
+        phantom_share: float,
+        device: torch.device,
+        batch: int = 0,
     ) -> None:
-        """`batch`: items per draw; 0 is that of stage 0."""
-        self.inputs, self.config, self.batch = inputs, config, batch or config.batch
+        """
+        Args:
+            device: where views are made.
+            batch: items per draw; 0 is that of stage 0.
+        """
+        self.inputs, self.config, self.device, self.batch = inputs, config, device, batch or config.batch
         self.how = IMAGE_AUGMENTATIONS[modality] if config.input.kind == "image" else None
         self.layout = layout_of(config.input)
         counts = Counter(label for row in inputs.rows for label in row.labels or ("",))
@@ -138,7 +148,7 @@ class Sampler:
     ) -> tuple[list[Row], Tensor]:
         """These items, and one augmented part of each."""
         first, last = self.inputs.first[chosen], self.inputs.first[chosen + 1]
-        parts = torch.from_numpy(np.array(self.inputs.parts[rng.integers(first, last)]))
+        parts = torch.from_numpy(np.array(self.inputs.parts[rng.integers(first, last)])).to(self.device)
         rows = [self.inputs.rows[i] for i in chosen]
         if self.how is None:
             return rows, augment_signals(parts, self.config.input.rate_hz, generator, self.layout)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from m3search.encoders.base import normalise
 from m3search.trainer import losses
+from m3search.trainer.device import autocast, device_of
 from m3search.trainer.loop import Draw, Stage
-from m3search.trainer.model import Specialist, autocast, decayed, device_of
+from m3search.trainer.model import Specialist, decayed
 from m3search.trainer.text_encoder import FrozenText, UpperText, build_text, text_vectors
 
 if TYPE_CHECKING:

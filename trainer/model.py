@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,7 +23,7 @@ from m3search.trainer.validate import item_vectors
 
 if TYPE_CHECKING:
     from m3search.datasets import Inputs
-    from m3search.trainer.config import ModalityConfig, RunConfig, TrainConfig
+    from m3search.trainer.config import ModalityConfig, TrainConfig
     from m3search.trainer.openclip import OpenClip
     from m3search.types import Float32
 
@@ -150,27 +149,6 @@ def decayed(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) 
         ([p for p in learning if p.ndim <= 1], 0.0),
     )
     return [{"params": chosen, "lr": lr, "weight_decay": decay} for chosen, decay in groups if chosen]
-
-
-def device_of(run: RunConfig) -> torch.device:
-    """Where to compute.
-
-    Raises:
-        TrainingError: a GPU is asked for and there is none.
-    """
-    if run.device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError('run.device is "cuda", but torch finds no GPU here; set it to "auto"')
-    return torch.device("cpu" if run.device == "cpu" or not torch.cuda.is_available() else "cuda")
-
-
-def autocast(run: RunConfig, device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 where it is asked for and native. Emulated (on a CPU with AVX2 only) it was 5 to 30 times slower."""
-    native = (
-        torch.cuda.is_bf16_supported()
-        if device.type == "cuda"
-        else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    )
-    return torch.autocast(device.type, torch.bfloat16, enabled=run.bf16 and native)
 
 
 @torch.no_grad()

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from m3search.trainer import losses, objective, parallel
 from m3search.trainer.corpus import Corpus, Sampler
+from m3search.trainer.device import autocast, device_of
 from m3search.trainer.loop import Draw, Stage
-from m3search.trainer.model import Specialist, autocast, device_of, item_embeddings
+from m3search.trainer.model import Specialist, item_embeddings
 from m3search.trainer.text_encoder import FrozenText, text_vectors
 from m3search.trainer.validate import evaluate, table
 
@@ -30,7 +31,9 @@ class Pretrain(Stage):
         self.device = device_of(config.run)
         self.module: Specialist = specialist.to(self.device)
         self.phrasebook = corpus.phrasebook(modality)
-        self.sampler = Sampler(modality, corpus.training[modality], self.settings, config.data.phantom_share)
+        self.sampler = Sampler(
+            modality, corpus.training[modality], self.settings, config.data.phantom_share, self.device
+        )
         self.queue = objective.Queue(config.loss.queue) if config.loss.queue else None
 
     def groups(self) -> list[dict[str, Any]]:
@@ -43,7 +46,7 @@ class Pretrain(Stage):
         rows, inputs = self.sampler.draw(draw.rng, draw.generator)
         sentences = objective.draw_sentences(rows, self.phrasebook, draw.rng)
         with autocast(run, self.device):
-            items = parallel.embed(specialist.tower, inputs.to(self.device), run.chunk).float()
+            items = parallel.embed(specialist.tower, inputs, run.chunk).float()
             texts = specialist.text.embed(self.frozen, [*sentences.words, *self.phrasebook.labels])
         own, names = texts.parts(len(sentences.words), len(self.phrasebook.labels))
         batch = objective.Batch(rows, items, sentences, own, names, self.phrasebook.labels, self.corpus.opinions)

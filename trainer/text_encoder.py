@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from m3search.encoders.base import normalise
 from m3search.encoders.towers import TextConfig, TextTower
 from m3search.errors import TrainingError
+from m3search.trainer.device import device_of
 from m3search.trainer.starts import WARM_STARTS, minilm_folder, warm_text_tower
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from m3search.types import Float32
 
 CHUNK = 32  # texts that go through the learning layers together
-ROWS, ROUND = 4, 4  # of a batch for the frozen layers: so many texts, and lengths that are multiples of so many tokens
+# Of a batch for the frozen layers: so many texts (a GPU takes as long for one as for all), and lengths that are
+# multiples of so many tokens.
+ROWS, ROWS_ON_GPU, ROUND = 4, 32, 4
 
 
 class FrozenText:
@@ -37,7 +40,9 @@ class FrozenText:
     def __init__(self, config: TrainConfig) -> None:
         from tokenizers import Tokenizer
 
-        self.tower = warm_text_tower(config.dim, config.text.layers).eval().requires_grad_(False)
+        self.device = device_of(config.run)
+        self.rows = ROWS if self.device.type == "cpu" else ROWS_ON_GPU
+        self.tower = warm_text_tower(config.dim, config.text.layers).eval().requires_grad_(False).to(self.device)
         self.lower = lower_layers(config)
         self.tokenizer = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
         self.tokenizer.enable_truncation(config.text.max_tokens)
@@ -62,16 +67,17 @@ class FrozenText:
             ids = encoded.ids[: sum(encoded.attention_mask)]
             by_length[-(-len(ids) // ROUND) * ROUND].append((text, ids))
         for length, group in by_length.items():
-            for start in range(0, len(group), ROWS):
-                self._learn_batch(group[start : start + ROWS], length)
+            for start in range(0, len(group), self.rows):
+                self._learn_batch(group[start : start + self.rows], length)
 
     @torch.no_grad()
     def _learn_batch(self, group: Sequence[tuple[str, list[int]]], length: int) -> None:
-        ids, mask = torch.zeros(2, ROWS, length, dtype=torch.int64)
+        ids, mask = torch.zeros(2, self.rows, length, dtype=torch.int64)
         mask[:, 0] = 1  # rows that stay empty
         for row, (_, own) in enumerate(group):
             ids[row, : len(own)] = torch.tensor(own)
             mask[row, : len(own)] = 1
+        ids, mask = ids.to(self.device), mask.to(self.device)
         bias = (1.0 - mask[:, None, None, :].float()) * -1e4
         lower = x = self.tower.embed(ids)
         for depth, layer in enumerate(self.tower.layers, start=1):
@@ -83,11 +89,12 @@ class FrozenText:
             self._known[text] = lower[row, : len(own)].half(), sentences[row]
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """States float32 (B, L, W), mask int64 (B, L), sentences of the warm start (B, W)."""
+        """States float32 (B, L, W), mask int64 (B, L), sentences of the warm start (B, W); on `device`."""
         self._learn([text for text in dict.fromkeys(texts) if text not in self._known])
         known = [self._known[text] for text in texts]
         states = pad_sequence([states.float() for states, _ in known], batch_first=True)
-        mask = pad_sequence([torch.ones(len(states), dtype=torch.int64) for states, _ in known], batch_first=True)
+        ones = [torch.ones(len(states), dtype=torch.int64, device=self.device) for states, _ in known]
+        mask = pad_sequence(ones, batch_first=True)
         return states, mask, torch.stack([sentence for _, sentence in known])
 
 

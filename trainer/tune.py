@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from m3search.trainer import losses, objective
 from m3search.trainer.corpus import Corpus, Sampler, Say
+from m3search.trainer.device import autocast, device_of
 from m3search.trainer.loop import Draw, Stage
 from m3search.trainer.measure import measure_shared
-from m3search.trainer.model import Specialist, autocast, decayed, device_of
+from m3search.trainer.model import Specialist, decayed
 from m3search.trainer.text_encoder import FrozenText, UpperText, encoder
 from m3search.trainer.validate import table
 
@@ -70,7 +71,7 @@ class Tune(Stage):
         self.samplers = {
             modality: Sampler(
                 modality, corpus.training[modality], config.modalities[modality], config.data.phantom_share,
-                config.tune.batch,
+                self.device, config.tune.batch,
             )
             for modality in specialists
         }  # fmt: skip
@@ -89,7 +90,7 @@ class Tune(Stage):
             for chosen in np.array_split(np.arange(len(sampler.inputs)), -(-len(sampler.inputs) // 32)):
                 _, inputs = sampler.view(chosen, draw.rng, draw.generator)
                 with torch.no_grad(), autocast(self.config.run, self.device):
-                    parts.append(features(tower, inputs.to(self.device)).half().cpu())
+                    parts.append(features(tower, inputs).half().cpu())
             views.append(torch.cat(parts))
         return torch.stack(views)
 

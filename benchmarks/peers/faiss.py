@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from m3search.types import Float32
 
 PROBES = (2, 4, 8, 16, 32, 64, 128)
-FACTORS = (4, 10, 20)  # candidates that are compared anew, times k
+FACTORS = (4, 10, 20, 40)  # candidates that are compared anew, times k
 EFFORTS = (32, 64, 128, 256, 512)  # of a graph's search
 TRAINING = 64  # rows for each list
 ADDED = 65536  # rows at a time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -59,9 +60,12 @@ def decode(row: Row, spec: InputSpec) -> npt.NDArray[Any] | str:
 
 
 def load_inputs(
-    rows: Sequence[Row], spec: InputSpec, cache: Path, workers: int = 2, say: Callable[[str], None] = print
+    rows: Sequence[Row], spec: InputSpec, cache: Path, workers: int = 0, say: Callable[[str], None] = print
 ) -> Inputs:
     """Inputs of rows of one modality, decoded once and kept in `cache`; a changed file, spec or reader is decoded anew.
+
+    Args:
+        workers: processes; 0 is one per core.
 
     Raises:
         DataError: not one row could be read.
@@ -84,7 +88,7 @@ def _decode_all(
     rows: Sequence[Row], spec: InputSpec, array: Path, index: Path, workers: int, say: Callable[[str], None]
 ) -> None:
     """Writes parts and the number of parts of each row; the index last, so that a killed run starts over."""
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
         results = list(pool.map(partial(decode, spec=spec), rows, chunksize=8))
     problems = [result for result in results if isinstance(result, str)]
     for problem in problems[:5]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
+from m3search.modalities.ct_stack import stack
 from m3search.modalities.dicom_tags import identity_of, tags_of
 from m3search.modalities.imaging import encode_thumbnail, evenly, letterbox, to_uint8
 from m3search.types import Identity, Item, Part, Tags
@@ -24,17 +23,8 @@ if TYPE_CHECKING:
 # (centre, width) in Hounsfield units, as radiologists set them.
 LUNG, MEDIASTINUM, BONE = (-600.0, 1500.0), (40.0, 400.0), (400.0, 1800.0)
 DEFAULT_WINDOWS = (LUNG, MEDIASTINUM, BONE)
-SAME_PLACE_MM = 0.01  # slices nearer than this are the same slice
 AIR = -1000.0  # Hounsfield units
 MOST_LABELS = 64  # different values in the slices that are read; an image has hundreds
-
-
-@dataclass(frozen=True, slots=True)
-class _Slice:
-    """One slice of a series, not yet decoded."""
-
-    path: Path
-    frame: int = 0
 
 
 class CT:
@@ -88,42 +78,20 @@ class CT:
         return encode_thumbnail(_windowed(part.data, window))
 
 
-def order(slices: Sequence[SlicePosition]) -> tuple[list[SlicePosition], str, int]:
-    """Slices along the normal of their common orientation, rising (PS3.3 C.7.6.2.1.1); how; doubles left out.
-
-    Where a position is missing, by InstanceNumber, which a scanner may assign in any order; else by file name.
-    """
-    normals = [_normal(one.orientation) for one in slices if one.orientation]
-    if normals and all(one.position for one in slices):
-        normal = normals[0]
-        along = {one.path: float(np.dot(one.position or (), normal)) for one in slices}
-        ordered = sorted(slices, key=lambda one: (along[one.path], one.path))
-        kept = [ordered[0]]
-        for one in ordered[1:]:
-            if along[one.path] - along[kept[-1].path] > SAME_PLACE_MM:
-                kept.append(one)
-        return kept, "position along the normal", len(slices) - len(kept)
-    if all(one.instance_number is not None for one in slices):
-        return sorted(slices, key=lambda one: (one.instance_number or 0, one.path)), "instance number: no positions", 0
-    return sorted(slices, key=lambda one: one.path), "file name: no positions and no instance numbers", 0
-
-
 def _read_series(source: Source, spec: InputSpec) -> Item:
     from m3search.formats import dicom, dicom_pixels
 
     errors: list[UnreadableFile] = []
-    positions = []
+    positions: list[SlicePosition] = []
     for path in source.files:
         try:
-            positions.append(dicom.read_position(path))
+            positions += dicom.read_positions(path)
         except UnreadableFile as error:
             errors.append(error)
     if not positions:
         raise errors[0]
-    ordered, by, doubles = order(positions)
-    slices = [_Slice(one.path) for one in ordered]
-    if len(slices) == 1:
-        slices, by = _frames(slices[0].path, by)
+    ordered = stack(positions)
+    slices = ordered.slices
     decoded: list[Part] = []
     steps: tuple[str, ...] = ()
     tags, identity = Tags(), Identity()
@@ -146,9 +114,9 @@ def _read_series(source: Source, spec: InputSpec) -> Item:
     if not decoded:
         raise errors[0]
     parts = _of_one_shape(decoded)
-    found = {"same_place": doubles, "unreadable": len(errors), "other_shape": len(decoded) - len(parts)}
-    provenance = {"pixels": list(steps), "slices": len(slices), "read": len(parts), "ordered_by": by}
-    provenance |= {name: count for name, count in found.items() if count}
+    provenance = {"pixels": list(steps), "slices": len(slices), "read": len(parts)} | ordered.provenance()
+    left_out = {"unreadable": len(errors), "other_shape": len(decoded) - len(parts)}
+    provenance |= {name: count for name, count in left_out.items() if count}
     return Item(source, tuple(parts), tags, identity, provenance=provenance)
 
 
@@ -163,23 +131,6 @@ def _rescaling(dataset: Dataset) -> str:
 def _without_gaps(units: Float32) -> Float32:
     """Air where a voxel is not a number: so converters mark what lies outside the scanned field."""
     return np.nan_to_num(units, nan=AIR, posinf=AIR, neginf=AIR)
-
-
-def _frames(path: Path, by: str) -> tuple[list[_Slice], str]:
-    """The frames of a multi-frame file as slices in order; the one slice of any other file."""
-    from m3search.formats import dicom
-
-    dataset = dicom.read_dataset(path)
-    count = dicom.frame_count(dataset)
-    if count == 1:
-        return [_Slice(path)], by
-    with dicom.translated(path):
-        normal = _normal(dicom.frame_orientation(dataset) or (1, 0, 0, 0, 1, 0))
-        positions = [dicom.frame_position(dataset, frame) for frame in range(count)]
-    if any(position is None for position in positions) or len(set(positions)) == 1:
-        return [_Slice(path, frame) for frame in range(count)], "frame number: no positions"
-    along = [float(np.dot(position or (), normal)) for position in positions]
-    return [_Slice(path, frame) for frame in np.argsort(along, kind="stable").tolist()], "position along the normal"
 
 
 def _read_volume(source: Source, spec: InputSpec) -> Item:
@@ -236,8 +187,3 @@ def _channels(part: Part, spec: InputSpec) -> UInt8:
 def _windowed(units: Float32, window: tuple[float, float]) -> UInt8:
     centre, width = window
     return to_uint8(units, centre - width / 2, centre + width / 2)
-
-
-def _normal(orientation: Sequence[float] | None) -> Float32:
-    cosines = np.asarray(orientation, dtype=np.float32)
-    return np.cross(cosines[:3], cosines[3:])

@@ -7,6 +7,7 @@ from itertools import count
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,8 @@ from m3search.stores.publishing import Policy
 from m3search.stores.reader import Reader
 
 DIM = 8
-STORES = ("memory", "lance", "segment", "flat", "stale", "torch")
+ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+STORES = ("memory", "lance", "segment", "flat", "stale", "torch", pytest.param("cuda", marks=ON_A_GPU))
 number = count()
 
 
@@ -34,7 +36,9 @@ POLICIES = {
     "flat": Policy(flat_from=1, lists_from=10**9),
     "stale": Kept(),
     "torch": Policy(),
+    "cuda": Policy(),
 }
+DEVICES = {"torch": "cpu", "cuda": "cuda"}
 
 
 class Published(Reader):
@@ -62,8 +66,7 @@ def new_store(request, tmp_path_factory):
         record = LanceStore.create(folder / "tables", dim)
         if request.param == "lance":
             return record
-        device = "cpu" if request.param == "torch" else None
-        return Published(folder / "tables", folder / "segment", POLICIES[request.param], device)
+        return Published(folder / "tables", folder / "segment", POLICIES[request.param], DEVICES.get(request.param))
 
     return make
 
