@@ -9,6 +9,7 @@ M3SearchError
 │   └── EncoderMismatch
 ├── IndexLocked         another run is writing the index
 ├── IndexUnwritable     the disk of the index is full, read-only or without locks
+├── ArchiveUnreachable  an archive that is not of this machine cannot be reached, or refuses; what was stored stays
 ├── BundleError         a model bundle is missing, broken or of the wrong kind
 ├── CheckpointError     a pretrained model of elsewhere is missing, incomplete or of a kind that is not known here
 ├── MissingExtra        an optional package is not installed
@@ -90,6 +91,10 @@ class IndexLocked(M3SearchError):
 
 class IndexUnwritable(M3SearchError):
     """The index cannot be written: no space, a read-only or lockless file system. What was stored stays."""
+
+
+class ArchiveUnreachable(M3SearchError):
+    """A PACS or other storage cannot be reached, or refuses. What was stored stays, and the next run continues."""
 
 
 class BundleError(M3SearchError):
