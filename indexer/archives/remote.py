@@ -138,8 +138,8 @@ class Fetching:
             ArchiveUnreachable: it cannot be reached, or refuses.
             MissingExtra: fsspec, or its driver for this scheme, is not installed.
         """
+        system, base = self._open()
         try:
-            system, base = self._open()
             system.invalidate_cache()
             found: Mapping[str, Mapping[str, Any]] = system.find(base, detail=True)
         except FileNotFoundError:
@@ -166,6 +166,10 @@ class Fetching:
             ) from None
         except ValueError:
             raise UsageError(f"fsspec knows no storage by the address {self.location}") from None
+        except Exception as error:  # of its driver, which wants credentials or a configuration
+            raise ArchiveUnreachable(
+                f"{self.location} cannot be opened ({type(error).__name__}); check the credentials in the environment"
+            ) from None
         return system, base
 
     def _name(self, base: str, path: Path) -> str:
