@@ -10,7 +10,7 @@ import pytest
 
 from m3search.errors import Reason, UnreadableFile, UsageError
 from m3search.indexer.archives import open_archive
-from m3search.indexer.archives.folder import FileStat
+from m3search.indexer.archives.base import FileStat
 from m3search.stores.folder import IndexFolder, Manifest
 
 
