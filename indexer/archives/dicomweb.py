@@ -188,12 +188,12 @@ class Client:
                     f"the certificate of {self._server.host} is not trusted; name its authority with --ca-file"
                 ) from None
             except requests.HTTPError as error:
-                assert error.response is not None  # it is what is wrong
-                status = error.response.status_code
+                answer = error.response if error.response is not None else requests.Response()
+                status = answer.status_code or 0
                 if status == 401 and not renewed:  # its token may just have been renewed
                     renewed = True
                 elif status in BUSY:
-                    wait = max(pause, _seconds(error.response.headers.get("Retry-After")))
+                    wait = max(pause, _seconds(answer.headers.get("Retry-After")))
                 elif status < 500 or (broken := broken + 1) == TRIES:
                     raise Refused(status) from None
             except (requests.exceptions.JSONDecodeError, requests.exceptions.ContentDecodingError):
