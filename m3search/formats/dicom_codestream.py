@@ -7,6 +7,7 @@ declares (a decompression bomb), or be cut to size and show something else.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,19 @@ WRAPPED_WITHIN = (
     4096  # a JPEG 2000 codestream begins here at the latest: some writers keep the boxes of a .jp2 around it
 )
 PADDING = 64  # what may follow the end marker
+COMPONENTS_AT = 40  # bytes from the start of a JPEG 2000 codestream to its number of components (A.5.1)
+COD, SOT = 0xFF52, 0xFF90  # coding style; first tile, where the main header ends (A.6.1, A.4.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Coding2000:
+    """What the main header of a JPEG 2000 codestream says of its samples (ITU-T T.800 A.5.1, A.6.1)."""
+
+    components: int
+    bits: int  # of the first component
+    signed: bool
+    halvings: int  # how often its sides can be halved by leaving wavelets out
+    whole: bool  # whether its end is there
 
 
 def check_frame(path: Path, dataset: Dataset, frame: int) -> None:
@@ -35,7 +49,7 @@ def check_frame(path: Path, dataset: Dataset, frame: int) -> None:
         UnreadableFile: TRUNCATED or CORRUPT.
         ValueError: there is no such frame.
     """
-    stream = _frame(dataset, frame)
+    stream = encoded_frame(dataset, frame)
     if dataset.file_meta.TransferSyntaxUID in JPEG_LS and JPEG_END not in stream[-PADDING:]:
         # CharLS, which all JPEG-LS decoders share, takes 20 s to notice that 4 KB end early.
         raise UnreadableFile(path, Reason.TRUNCATED, "its compressed pixels end early; copy it again from its source")
@@ -75,7 +89,27 @@ def _jpeg_size(stream: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _frame(dataset: Dataset, frame: int) -> bytes:
+def coding_2000(stream: bytes) -> Coding2000 | None:
+    """None for what is no JPEG 2000, or has no coding style before its first tile."""
+    if (found := CODESTREAM_2000.search(stream, 0, WRAPPED_WITHIN)) is None:
+        return None
+    at = found.start()
+    components, sample = int.from_bytes(stream[at + COMPONENTS_AT :][:2], "big"), stream[at + COMPONENTS_AT + 2]
+    at += len(JPEG_START)
+    while at + 4 <= len(stream) and (marker := int.from_bytes(stream[at : at + 2], "big")) != SOT:
+        if marker == COD and at + 9 < len(stream):
+            whole = JPEG_END in stream[-PADDING:]  # the end marker is that of JPEG
+            return Coding2000(components, (sample & 0x7F) + 1, bool(sample & 0x80), stream[at + 9], whole)
+        at += 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+    return None
+
+
+def encoded_frame(dataset: Dataset, frame: int) -> bytes:
+    """The compressed stream of one frame.
+
+    Raises:
+        ValueError: there is no such frame.
+    """
     from pydicom.encaps import get_frame
 
     offsets = None
