@@ -12,6 +12,7 @@ from m3search import formats, modalities
 from m3search.errors import MissingExtra, Reason, UnreadableFile, UsageError
 from m3search.formats.storage import failure_of
 from m3search.modalities.imaging import DETAIL_PX
+from m3search.modalities.plausible import refuse_implausible
 from m3search.types import Header, InputSpec, Item, ModalityFrom, Source
 
 if TYPE_CHECKING:
@@ -157,10 +158,12 @@ def read_item(source: Source, spec: InputSpec) -> Item:
 
     Raises:
         UnreadableFile: whatever went wrong, with its reason; the first file of the source is named where the reader
-            itself did not name one.
+            itself did not name one. CONSTANT and IMPLAUSIBLE for what was decoded, but shows nothing.
     """
     try:
-        return modalities.get(source.modality).read(source, spec)
+        item = modalities.get(source.modality).read(source, spec)
+        refuse_implausible(item)
+        return item
     except (UnreadableFile, UsageError):
         raise
     except Exception as error:
