@@ -6,7 +6,8 @@
 
 Reading is all that worker processes do: look, hash, decode, prepare, draw. Each measurement has a process of its own.
 Half of the cores read and the others embed and write, so that "the slower of the two" is the same hardware alone and
-together; then all cores do both, where the most that can be had is 1 / (1 / reading + 1 / embedding).
+together; then all cores do both, where the most that can be had is 1 / (1 / reading + 1 / embedding). CPU time is told
+beside: it stays the same on a machine that others use.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ingest_files import KINDS, write_archive, write_small
-from benchmarks.memory import Resident
+from benchmarks.memory import Resident, cpu_seconds
 
 WARM = 8  # files that are read before the clock starts: processes start, libraries are loaded
 EMBED_SECONDS = 8.0
@@ -38,26 +39,61 @@ STEPS = 20  # lines of --flat
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one item, once everything is running."""
+
+    seconds: float
+    cpu: float  # seconds of all cores, workers included
+
+    @property
+    def rate(self) -> float:
+        """Items per second."""
+        return 1 / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Speed:
-    """Items per second of one kind of file on some cores."""
+    """One kind of file on some cores."""
 
     kind: str
     cores: str  # "own" for reading and embedding each, or "shared"
     items: int
     parts: float  # of an item, on average: what is embedded
-    read: float
-    embed: float
-    index: float
+    read: Cost
+    embed: Cost
+    index: Cost
+    fixed_s: float  # of the index run beside its items: to start, to load the encoder, to publish
 
     @property
     def of_slower(self) -> float:
         """The index run over the slower of its two halves alone."""
-        return self.index / min(self.read, self.embed)
+        return max(self.read.seconds, self.embed.seconds) / self.index.seconds
 
     @property
     def of_possible(self) -> float:
         """The index run over the most that cores can do that are shared by both."""
-        return self.index * (1 / self.read + 1 / self.embed)
+        return (self.read.seconds + self.embed.seconds) / self.index.seconds
+
+    @property
+    def of_cpu(self) -> float:
+        """How much of the CPU time of an index run is reading and embedding."""
+        return (self.read.cpu + self.embed.cpu) / self.index.cpu
+
+
+@dataclass(slots=True)
+class Clock:
+    """Wall and CPU seconds of this process and all it started, at some moments."""
+
+    moments: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def mark(self, name: str) -> None:
+        """Now is that moment."""
+        self.moments[name] = (time.perf_counter(), cpu_seconds())
+
+    def cost(self, start: str, end: str, items: float) -> Cost:
+        """Between two moments, of each of so many items."""
+        (began, used), (ended, used_then) = self.moments[start], self.moments[end]
+        return Cost((ended - began) / items, (used_then - used) / items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +120,8 @@ class Cores:
         os.sched_setaffinity(0, self.main)
 
 
-def read_alone(folder: Path, kind: str, cores: Cores) -> float:
-    """Files per second through the worker processes, nothing embedded or written."""
+def read_alone(folder: Path, kind: str, cores: Cores) -> Cost:
+    """Through the worker processes, nothing embedded or written."""
     from m3search.encoders import load_encoder
     from m3search.indexer.archives.folder import FileStat
     from m3search.indexer.inspect import Inspected, Word, inspect
@@ -96,7 +132,7 @@ def read_alone(folder: Path, kind: str, cores: Cores) -> float:
     cores.take()
     modality = KINDS[kind].modality
     spec = load_encoder("m3bind-small").inputs[modality]
-    files = sorted(path for path in folder.iterdir() if path.suffix != ".dat")
+    files, clock = _files(folder), Clock()
     with LocalRunner(len(cores.readers)) as runner:
 
         def go(some: Sequence[Path]) -> None:
@@ -113,13 +149,14 @@ def read_alone(folder: Path, kind: str, cores: Cores) -> float:
                     raise RuntimeError(f"{path.name}: {done}")
 
         go(files[:WARM])
-        started = time.perf_counter()
+        clock.mark("start")
         go(files)
-        return len(files) / (time.perf_counter() - started)
+        clock.mark("end")
+    return clock.cost("start", "end", len(files))
 
 
-def embed_alone(folder: Path, kind: str, cores: Cores) -> tuple[float, float]:
-    """Items per second in full batches of prepared inputs, and how many parts an item has."""
+def embed_alone(folder: Path, kind: str, cores: Cores) -> tuple[Cost, float]:
+    """In full batches of prepared inputs; and how many parts an item has."""
     from m3search import formats
     from m3search.encoders import load_encoder
     from m3search.indexer.embed import BATCH_PARTS
@@ -128,31 +165,51 @@ def embed_alone(folder: Path, kind: str, cores: Cores) -> tuple[float, float]:
 
     os.sched_setaffinity(0, cores.main)
     encoder, modality = load_encoder("m3bind-small"), KINDS[kind].modality
-    files = sorted(path for path in folder.iterdir() if path.suffix != ".dat")[:WARM]
     inputs = [
-        read(Source(modality, formats.sniff(path) or "", (path,)), encoder.inputs[modality]).inputs for path in files
+        read(Source(modality, formats.sniff(path) or "", (path,)), encoder.inputs[modality]).inputs
+        for path in _files(folder)[:WARM]
     ]
     parts = sum(map(len, inputs)) / len(inputs)
     batch = Batch(modality, np.resize(np.concatenate(inputs), (BATCH_PARTS, *inputs[0].shape[1:])))
     encoder.encode(batch)
-    started, done = time.perf_counter(), 0
-    while time.perf_counter() - started < EMBED_SECONDS:
+    clock, done = Clock(), 0
+    clock.mark("start")
+    while time.perf_counter() - clock.moments["start"][0] < EMBED_SECONDS:
         encoder.encode(batch)
         done += BATCH_PARTS
-    return done / parts / (time.perf_counter() - started), parts
+    clock.mark("end")
+    return clock.cost("start", "end", done / parts), parts
 
 
-def index_run(folder: Path, kind: str, cores: Cores) -> float:
-    """Items per second of the whole of `m3search index`, from the first look to the published segment."""
-    from m3search.indexer import Options, index
+def index_run(folder: Path, kind: str, cores: Cores) -> tuple[Cost, float]:
+    """Of `m3search index`: the looks at all files, and the second half of reading, embedding and writing them.
+
+    Also the seconds of the run that are not its items': until workers and encoder are loaded, and to publish.
+    """
+    from m3search.indexer import Options, Progress, index
 
     cores.take()
+    count, clock = len(_files(folder)), Clock()
+    moments = {("inspect", WARM): "look", ("inspect", count): "looked", ("index", count // 2): "half"}
+
+    def note(progress: Progress) -> None:
+        name = moments.get((progress.stage, progress.done))
+        if name or (progress.stage, progress.done) == ("index", count):
+            clock.mark(name or "end")
+
     with tempfile.TemporaryDirectory() as place:
         options = Options(modality=KINDS[kind].modality, workers=len(cores.readers))
-        report = index(folder, Path(place) / "index", model="m3bind-small", options=options)
+        report = index(folder, Path(place) / "index", model="m3bind-small", options=options, progress=note)
     if report.failed:
         raise RuntimeError(f"{report.failed} of {report.seen} files failed")
-    return report.indexed / report.seconds
+    look = clock.cost("look", "looked", count - WARM)
+    rest = clock.cost("half", "end", count - count // 2)
+    cost = Cost(look.seconds + rest.seconds, look.cpu + rest.cpu)
+    return cost, report.seconds - count * cost.seconds
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix != ".dat")
 
 
 def measure(folder: Path, kind: str, way: str) -> Speed:
@@ -160,9 +217,8 @@ def measure(folder: Path, kind: str, way: str) -> Speed:
     cores = Cores.of(way)
     read = _apart(read_alone, folder, kind, cores)
     embed, parts = _apart(embed_alone, folder, kind, cores)
-    index = _apart(index_run, folder, kind, cores)
-    items = sum(path.suffix != ".dat" for path in folder.iterdir())
-    return Speed(kind, way, items, parts, read, embed, index)
+    index, fixed = _apart(index_run, folder, kind, cores)
+    return Speed(kind, way, len(_files(folder)), parts, read, embed, index, fixed)
 
 
 def _apart(call: Callable[..., Any], *arguments: Any) -> Any:
@@ -240,16 +296,19 @@ def _print_step(done: int, memory: Resident) -> None:
 
 def table(speeds: Sequence[Speed]) -> str:
     """Markdown."""
-    lines = [
-        "| kind | cores | items | parts | reading/s | embedding/s | index/s | of the slower | of the possible |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    heads = (
+        "kind", "cores", "parts", "reading/s", "embedding/s", "index/s", "of the slower", "of the possible",
+        "CPU: reading + embedding, ms", "index, ms", "of its CPU", "fixed, s",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     for one in speeds:
-        possible = f"{one.of_possible:.2f}" if one.cores == "shared" else ""
-        lines.append(
-            f"| {one.kind} | {one.cores} | {one.items} | {one.parts:.1f} | {one.read:.1f} | {one.embed:.1f} "
-            f"| {one.index:.1f} | {one.of_slower:.2f} | {possible} |"
-        )
+        cells = [
+            one.kind, one.cores, f"{one.parts:.0f}", *(f"{cost.rate:.1f}" for cost in (one.read, one.embed, one.index)),
+            f"{one.of_slower:.2f}", f"{one.of_possible:.2f}" if one.cores == "shared" else "",
+            f"{1e3 * one.read.cpu:.1f} + {1e3 * one.embed.cpu:.1f}", f"{1e3 * one.index.cpu:.1f}",
+            f"{one.of_cpu:.2f}", f"{one.fixed_s:.1f}",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -109,4 +109,5 @@ def _smoothed(picture: UInt8) -> npt.NDArray[np.float32]:
     planes = np.ascontiguousarray(picture.transpose(2, 0, 1)).astype(np.uint16)
     padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
-    return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / np.float32(9)
+    total: npt.NDArray[np.uint16] = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    return total.astype(np.float32) / np.float32(9)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import ingest_files
-from benchmarks.ingest import Cores, Speed, _by_pydicom, table
+from benchmarks.ingest import Cores, Cost, Speed, _by_pydicom, table
 from benchmarks.ingest_files import KINDS, write_archive, write_small
+from benchmarks.memory import cpu_seconds
 from m3search.encoders.fake import FakeEncoder
 from m3search.indexer.inspect import Inspected, Word, inspect
 from m3search.indexer.read import read
@@ -41,10 +44,21 @@ def test_small_pictures_differ(tmp_path: Path) -> None:
 
 
 def test_ratios() -> None:
-    speed = Speed("raw", "shared", items=100, parts=1.0, read=30.0, embed=60.0, index=18.0)
+    speed = Speed("raw", "shared", 100, 1.0, Cost(0.03, 0.06), Cost(0.01, 0.02), index=Cost(0.05, 0.1), fixed_s=1.0)
     assert speed.of_slower == pytest.approx(0.6)
-    assert speed.of_possible == pytest.approx(0.9)
-    assert table([speed]).endswith("| 18.0 | 0.60 | 0.90 |")
+    assert speed.of_possible == pytest.approx(0.8)
+    assert speed.of_cpu == pytest.approx(0.8)
+    assert "| 33.3 | 100.0 | 20.0 | 0.60 | 0.80 | 60.0 + 20.0 | 100.0 | 0.80 | 1.0 |" in table([speed])
+
+
+def test_cpu_time_counts_what_was_started() -> None:
+    before = cpu_seconds()
+    code = "import time\nwhile time.process_time() < 0.4: pass\ninput()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as child:
+        while (found := cpu_seconds() - before) < 0.3 and child.poll() is None:
+            pass
+        child.communicate(b"\n")
+    assert found >= 0.3
 
 
 def test_halves_of_the_cores_do_not_overlap() -> None:
