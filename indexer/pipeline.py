@@ -1,6 +1,6 @@
 """One index run: scan, plan, read, embed, write.
 
-Workers decode while this process embeds full batches and a thread commits the shard before: three stages, each busy. A
+Workers decode while one thread embeds full batches and another commits the shard before: three stages, each busy. A
 shard is one atomic commit; whatever kills the run costs at most the open shard, and the next run continues.
 """
 
@@ -313,20 +313,20 @@ class Run:
 
     def _embedded(self, plan: Plan, runner: LocalRunner, report: Callable[[Progress], None]) -> Iterator[Embedded]:
         """Items as their vectors are ready."""
-        embedder = Embedder(self._encoder)
         tasks: list[Task[Work]] = []
         for work in self._decided(plan.work, runner):
             if spec := self._encoder.inputs.get(work.source.modality):
                 tasks.append(Task(work, work.source.files[0], work.source, spec, self._options.burned_in, work.stats))
             else:
                 self._fail(_no_tower(work, self._encoder.name), work.source.files[0])
-        for done, (work, reading) in enumerate(runner.map(partial(fetch.read, self._reach), tasks), start=1):
-            if isinstance(reading, UnreadableFile):
-                self._fail(reading, work.source.files[0])
-            elif not self._stays_out(work, reading):
-                yield from embedder.add(work, reading)
-            report(Progress("index", done, len(tasks), len(self._failures)))
-        yield from embedder.flush()
+        with Embedder(self._encoder) as embedder:
+            for done, (work, reading) in enumerate(runner.map(partial(fetch.read, self._reach), tasks), start=1):
+                if isinstance(reading, UnreadableFile):
+                    self._fail(reading, work.source.files[0])
+                elif not self._stays_out(work, reading):
+                    yield from embedder.add(work, reading)
+                report(Progress("index", done, len(tasks), len(self._failures)))
+            yield from embedder.flush()
 
     def _stays_out(self, work: Work, reading: Reading) -> bool:
         """Whether the patient was deleted: only a file that was read tells whose it is."""

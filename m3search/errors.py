@@ -37,6 +37,7 @@ class Reason(StrEnum):
     CORRUPT = "corrupt"
     TOO_LARGE = "too-large"  # declared pixels, frames or samples beyond the limits: a decompression bomb or an error
     CONSTANT = "constant"  # every pixel or sample is the same
+    IMPLAUSIBLE = "implausible"  # decoded, but no examination looks so: a few pixels, one line, noise, air alone
     UNKNOWN_FORMAT = "unknown-format"
     UNSUPPORTED = "unsupported"  # readable, but of a kind that is not searched (an MR image, a presentation state)
     BURNED_IN = "burned-in-text"  # pixels seem to hold text, which may name a person, and policy says to leave it out

@@ -217,12 +217,18 @@ def demo(
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
-    """What this machine can do for m3search. Names what each missing piece costs and how to get it."""
-    from m3search.cli import printing
-    from m3search.doctor import examine
+def doctor(index: IndexOption = None, as_json: JsonOption = False) -> None:
+    """What this machine can do for m3search. Names what each missing piece costs and how to get it.
 
-    printing.doctor(examine(), as_json)
+    Exits with 1 if something that m3search needs is missing or wrong: a decoder, a broken model, a key others can read.
+    """
+    from m3search.cli import printing
+    from m3search.doctor import examine, is_whole
+
+    found = examine(index)
+    printing.doctor(found, as_json)
+    if not is_whole(found):
+        raise typer.Exit(1)
 
 
 @model_app.command("list")

@@ -11,7 +11,7 @@ import numpy as np
 from m3search.errors import Reason, UnreadableFile
 from m3search.modalities.ct_stack import stack
 from m3search.modalities.dicom_tags import identity_of, tags_of
-from m3search.modalities.imaging import encode_thumbnail, evenly, letterbox, to_uint8
+from m3search.modalities.imaging import encode_thumbnail, enough, evenly, letterbox, to_uint8
 from m3search.types import Identity, Item, Part, Tags
 
 if TYPE_CHECKING:
@@ -161,10 +161,10 @@ def _is_label_map(parts: Sequence[Part]) -> bool:
     return bool(1 < len(values) <= MOST_LABELS and values[0] == 0 and (values == values.round()).all())
 
 
-def _read_picture(source: Source, spec: InputSpec) -> Item:  # noqa: ARG001
+def _read_picture(source: Source, spec: InputSpec) -> Item:
     from m3search.formats import raster
 
-    image = raster.read(source.files[0])
+    image = raster.read(source.files[0], enough(spec.size))
     pixels = image.pixels if image.pixels.ndim == 2 else image.pixels.mean(axis=2).round().astype(np.uint8)
     provenance: dict[str, Any] = {"pixels": [*image.description, "display grey: no Hounsfield units"], "slices": 1}
     return Item(source, (Part("", pixels),), provenance=provenance)
