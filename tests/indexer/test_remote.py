@@ -57,7 +57,8 @@ def test_files_elsewhere_are_the_items_of_the_same_files_here(bucket: Any, files
     assert Engine.open(away).status().archives == ("memory://bucket/scans",)
     assert not list(away.glob("*.tmp"))
 
-    bucket.mv("/bucket/scans/loose/film.dcm", "/bucket/scans/moved.dcm")
+    for suffix in (".dcm", ".txt"):  # with its report
+        bucket.mv(f"/bucket/scans/loose/film{suffix}", f"/bucket/scans/moved{suffix}")
     assert index("memory://bucket/scans", away, model="fake", options=Options(workers=0)).indexed == 0
     bucket.rm("/bucket/scans/moved.dcm")
     gone = index("memory://bucket/scans", away, model="fake", options=Options(workers=0, prune=True))
