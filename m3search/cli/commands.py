@@ -20,6 +20,7 @@ from m3search.cli.options import (
     allowance,
 )
 from m3search.cli.query import query
+from m3search.cli.serve import serve
 from m3search.errors import MissingExtra
 
 app = typer.Typer(
@@ -99,6 +100,7 @@ def index(
 
 
 app.command()(query)
+app.command()(serve)
 
 
 @app.command()

@@ -30,11 +30,21 @@ MOST_LABELS = 64  # different values in the slices that are read; an image has h
 
 
 @dataclass(frozen=True, slots=True)
-class _Slice:
-    """One slice of a series, not yet decoded."""
+class Slice:
+    """One slice of an item, not yet decoded."""
 
     path: Path
-    frame: int = 0
+    frame: int = 0  # of a DICOM file, or the axial index in a NIfTI volume
+
+
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """The slices of a DICOM series in order, and how they came into it."""
+
+    slices: tuple[Slice, ...]
+    ordered_by: str
+    doubles: int  # left out: where another slice lies
+    errors: tuple[UnreadableFile, ...]  # of files whose header cannot be read
 
 
 class CT:
@@ -83,9 +93,7 @@ class CT:
         part = item.parts[len(item.parts) // 2]
         if part.data.dtype == np.uint8:
             return encode_thumbnail(part.data)
-        body = part.data[part.data > -950]  # without the air around the patient
-        window = LUNG if body.size and np.median(body) < -400 else MEDIASTINUM
-        return encode_thumbnail(_windowed(part.data, window))
+        return encode_thumbnail(windowed(part.data, window_for(part.data)))
 
 
 def order(slices: Sequence[SlicePosition]) -> tuple[list[SlicePosition], str, int]:
@@ -108,8 +116,57 @@ def order(slices: Sequence[SlicePosition]) -> tuple[list[SlicePosition], str, in
     return sorted(slices, key=lambda one: one.path), "file name: no positions and no instance numbers", 0
 
 
-def _read_series(source: Source, spec: InputSpec) -> Item:
-    from m3search.formats import dicom, dicom_pixels
+def slices_of(source: Source) -> tuple[Slice, ...]:
+    """All slices of an item in the order its locators count them. Only headers are read.
+
+    Raises:
+        UnreadableFile: no file has a header that can be read.
+    """
+    if source.format == "dicom":
+        return _stack(source).slices
+    path = source.files[0]
+    if source.format == "nifti":
+        from m3search.formats import nifti
+
+        return tuple(Slice(path, index) for index in range(len(nifti.open_volume(path))))
+    return (Slice(path),)
+
+
+def read_slice(one: Slice, format_name: str) -> Part:
+    """One slice as `CT.read` gives it: Hounsfield units, or the grey of a picture. Its locator is "".
+
+    Raises:
+        UnreadableFile: as the format's reader says.
+    """
+    if format_name == "dicom":
+        from m3search.formats import dicom, dicom_pixels
+
+        dataset = dicom.read_dataset(one.path)
+        units = _without_gaps(dicom_pixels.modality_values(one.path, dataset, one.frame))
+        with dicom.translated(one.path):
+            return Part("", units, spacing_mm=dicom.spacing(dataset, one.frame))
+    if format_name == "nifti":
+        from m3search.formats import nifti
+
+        volume = nifti.open_volume(one.path)
+        return Part("", _without_gaps(volume.axial(one.frame)), spacing_mm=volume.spacing_mm[0])
+    return Part("", _grey(one.path)[0])
+
+
+def window_for(units: Float32) -> tuple[float, float]:
+    """The window that shows a slice best: the mediastinum's, or the lung's where most of the body is air."""
+    body = units[units > -950]  # without the air around the patient
+    return LUNG if body.size and np.median(body) < -400 else MEDIASTINUM
+
+
+def windowed(units: Float32, window: tuple[float, float]) -> UInt8:
+    """Hounsfield units as grey: (centre, width) of a window, everything beyond it black or white."""
+    centre, width = window
+    return to_uint8(units, centre - width / 2, centre + width / 2)
+
+
+def _stack(source: Source) -> _Stack:
+    from m3search.formats import dicom
 
     errors: list[UnreadableFile] = []
     positions = []
@@ -121,9 +178,17 @@ def _read_series(source: Source, spec: InputSpec) -> Item:
     if not positions:
         raise errors[0]
     ordered, by, doubles = order(positions)
-    slices = [_Slice(one.path) for one in ordered]
+    slices = [Slice(one.path) for one in ordered]
     if len(slices) == 1:
         slices, by = _frames(slices[0].path, by)
+    return _Stack(tuple(slices), by, doubles, tuple(errors))
+
+
+def _read_series(source: Source, spec: InputSpec) -> Item:
+    from m3search.formats import dicom, dicom_pixels
+
+    stack = _stack(source)
+    slices, errors = stack.slices, list(stack.errors)
     decoded: list[Part] = []
     steps: tuple[str, ...] = ()
     tags, identity = Tags(), Identity()
@@ -146,8 +211,8 @@ def _read_series(source: Source, spec: InputSpec) -> Item:
     if not decoded:
         raise errors[0]
     parts = _of_one_shape(decoded)
-    found = {"same_place": doubles, "unreadable": len(errors), "other_shape": len(decoded) - len(parts)}
-    provenance = {"pixels": list(steps), "slices": len(slices), "read": len(parts), "ordered_by": by}
+    found = {"same_place": stack.doubles, "unreadable": len(errors), "other_shape": len(decoded) - len(parts)}
+    provenance = {"pixels": list(steps), "slices": len(slices), "read": len(parts), "ordered_by": stack.ordered_by}
     provenance |= {name: count for name, count in found.items() if count}
     return Item(source, tuple(parts), tags, identity, provenance=provenance)
 
@@ -165,21 +230,21 @@ def _without_gaps(units: Float32) -> Float32:
     return np.nan_to_num(units, nan=AIR, posinf=AIR, neginf=AIR)
 
 
-def _frames(path: Path, by: str) -> tuple[list[_Slice], str]:
+def _frames(path: Path, by: str) -> tuple[list[Slice], str]:
     """The frames of a multi-frame file as slices in order; the one slice of any other file."""
     from m3search.formats import dicom
 
     dataset = dicom.read_dataset(path)
     count = dicom.frame_count(dataset)
     if count == 1:
-        return [_Slice(path)], by
+        return [Slice(path)], by
     with dicom.translated(path):
         normal = _normal(dicom.frame_orientation(dataset) or (1, 0, 0, 0, 1, 0))
         positions = [dicom.frame_position(dataset, frame) for frame in range(count)]
     if any(position is None for position in positions) or len(set(positions)) == 1:
-        return [_Slice(path, frame) for frame in range(count)], "frame number: no positions"
+        return [Slice(path, frame) for frame in range(count)], "frame number: no positions"
     along = [float(np.dot(position or (), normal)) for position in positions]
-    return [_Slice(path, frame) for frame in np.argsort(along, kind="stable").tolist()], "position along the normal"
+    return [Slice(path, frame) for frame in np.argsort(along, kind="stable").tolist()], "position along the normal"
 
 
 def _read_volume(source: Source, spec: InputSpec) -> Item:
@@ -211,12 +276,18 @@ def _is_label_map(parts: Sequence[Part]) -> bool:
 
 
 def _read_picture(source: Source, spec: InputSpec) -> Item:  # noqa: ARG001
+    pixels, steps = _grey(source.files[0])
+    provenance: dict[str, Any] = {"pixels": [*steps, "display grey: no Hounsfield units"], "slices": 1}
+    return Item(source, (Part("", pixels),), provenance=provenance)
+
+
+def _grey(path: Path) -> tuple[UInt8, tuple[str, ...]]:
+    """A picture of a slice, uint8 (H, W), and the steps that made it so."""
     from m3search.formats import raster
 
-    image = raster.read(source.files[0])
+    image = raster.read(path)
     pixels = image.pixels if image.pixels.ndim == 2 else image.pixels.mean(axis=2).round().astype(np.uint8)
-    provenance: dict[str, Any] = {"pixels": [*image.description, "display grey: no Hounsfield units"], "slices": 1}
-    return Item(source, (Part("", pixels),), provenance=provenance)
+    return pixels, image.description
 
 
 def _of_one_shape(parts: Sequence[Part]) -> list[Part]:
@@ -229,13 +300,8 @@ def _channels(part: Part, spec: InputSpec) -> UInt8:
     if part.data.dtype == np.uint8:
         return letterbox(part.data, spec.size)
     windows = spec.windows or DEFAULT_WINDOWS
-    planes = [letterbox(_windowed(part.data, window), spec.size)[0] for window in windows]
+    planes = [letterbox(windowed(part.data, window), spec.size)[0] for window in windows]
     return np.stack(planes if len(planes) == 3 else [planes[0]] * 3)
-
-
-def _windowed(units: Float32, window: tuple[float, float]) -> UInt8:
-    centre, width = window
-    return to_uint8(units, centre - width / 2, centre + width / 2)
 
 
 def _normal(orientation: Sequence[float] | None) -> Float32:

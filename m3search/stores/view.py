@@ -6,7 +6,6 @@ switches on). So what a segment lacks are the rows of later versions, and what i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,8 +17,9 @@ from m3search.filters import mask
 from m3search.stores import schema
 from m3search.stores.base import Neighbours, check_queries, rank, shortlist
 from m3search.stores.chosen import Chosen
-from m3search.stores.segment import LEFT_OUT, Found, Segment
+from m3search.stores.segment import FEW, LEFT_OUT, Found, Segment
 from m3search.stores.selection import REMEMBERED
+from m3search.stores.tally import merged, tally
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -98,8 +98,9 @@ class View:
 
     def tally(self, column: str, where: Filter | None = None) -> dict[str, int]:
         """See `LanceStore.tally`."""
-        values = self._of_segment(column, where) + self._later_rows(where)[column].to_pylist()
-        return dict(sorted(Counter(str(value or "") for value in values).items()))
+        allowed = self._allowed(where)
+        here = tally(self.segment.items[column], None if allowed is None else allowed.rows)
+        return merged(here, tally(self._later_rows(where)[column]))
 
     def has(self, columns: Sequence[str] | None) -> bool:
         """Whether `rows` can give these columns."""
@@ -147,13 +148,13 @@ class View:
         """Rows of the segment that may be found; None is all."""
         if where is None and self._alive is None:
             return None
-        if where not in self._chosen:
+        if (chosen := self._chosen.get(where)) is None:  # never looked up again: another thread may have cleared it
             if len(self._chosen) >= REMEMBERED:
                 self._chosen.clear()
             mask = self._alive if where is None else self.segment.selections.of(where)
             assert mask is not None
-            self._chosen[where] = self.segment.choose(mask if self._alive is None else mask & self._alive)
-        return self._chosen[where]
+            chosen = self._chosen[where] = self.segment.choose(mask if self._alive is None else mask & self._alive)
+        return chosen
 
     def _later_rows(self, where: Filter | None) -> pa.Table:
         if where is None or not self._later_ids:
@@ -161,8 +162,10 @@ class View:
         return self._later.take(np.flatnonzero(mask(where, self._later)))
 
     def _of_segment(self, column: str, where: Filter | None) -> list[str]:
-        values: list[str] = self.segment.items[column].to_pylist()
         allowed = self._allowed(where)
+        if allowed is not None and len(allowed) <= FEW:  # not a million values for a handful
+            return [str(self.segment.items[column][row].as_py()) for row in allowed.rows.tolist()]
+        values: list[str] = self.segment.items[column].to_pylist()
         return values if allowed is None else [values[row] for row in allowed.rows.tolist()]
 
     def _with_later(
