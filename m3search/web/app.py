@@ -10,14 +10,16 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
 
 from m3search import __version__
 from m3search.errors import M3SearchError
+from m3search.stores.folder import IndexFolder
 from m3search.web.access import Access, load_token
 from m3search.web.context import Context
 from m3search.web.errors import ApiError, internal, invalid, of_library
-from m3search.web.gate import Gate
+from m3search.web.gate import Gate, is_private
 from m3search.web.live import Live
 from m3search.web.metrics import Metrics
 from m3search.web.rendering import Renderings
@@ -69,7 +71,18 @@ def create_app(settings: Settings) -> Application:
         NoIndex: there is no usable index.
         IndexUnwritable: the token cannot be kept.
     """
-    return Application(settings, load_token(settings.index)[0])
+    return Application(settings, token_of(settings)[0])
+
+
+def token_of(settings: Settings, *, anew: bool = False) -> tuple[str, bool]:
+    """The token of the index, and whether it was made just now.
+
+    Raises:
+        NoIndex: there is no index.
+        IndexUnwritable: the token cannot be kept.
+    """
+    IndexFolder.open(settings.index)
+    return load_token(settings.index, anew=anew)
 
 
 def _api(context: Context) -> FastAPI:
@@ -89,9 +102,37 @@ def _api(context: Context) -> FastAPI:
     api.state.context = context
     for routes in (search.router, items.router, about.router):
         api.include_router(routes)
+    api.openapi = _described(api, context.access.cookie)  # type: ignore[method-assign]
     if context.settings.page.is_dir():
-        api.mount("/", StaticFiles(directory=context.settings.page, html=True), name="page")
+        api.router.routes.append(_Page("/", StaticFiles(directory=context.settings.page, html=True), name="page"))
     return api
+
+
+def _described(api: FastAPI, cookie: str) -> Callable[[], dict[str, Any]]:
+    """The document, with what the gate asks for: it stands before the framework, which knows nothing of it."""
+    describe = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        if api.openapi_schema is None:
+            document = describe()
+            document.setdefault("components", {})["securitySchemes"] = {
+                "token": {"type": "http", "scheme": "bearer", "description": "What m3search serve printed."},
+                "session": {"type": "apiKey", "in": "cookie", "name": cookie, "description": "Of browsers."},
+            }
+            document["security"] = [{"token": []}, {"session": []}]
+            document["paths"]["/healthz"]["get"]["security"] = []
+        assert api.openapi_schema is not None
+        return api.openapi_schema
+
+    return openapi
+
+
+class _Page(Mount):
+    """Everything that is no route of the API: else a wrong method there would be looked for among the files."""
+
+    def matches(self, scope: Any) -> tuple[Match, Any]:
+        """See `Mount`."""
+        return (Match.NONE, {}) if is_private(scope["path"]) else super().matches(scope)
 
 
 def _lifespan(context: Context) -> Callable[[FastAPI], Any]:

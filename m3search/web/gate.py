@@ -160,7 +160,7 @@ class Exchange:
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self.method: str = scope["method"]
         path: str = scope["path"]
-        self.is_private = (path.startswith("/v1") or path == "/metrics") and path not in OPEN
+        self.is_private = is_private(path) and path not in OPEN
         self.is_upload = self.method == "POST" and path in UPLOADS
         self.is_stream = "ndjson" in self.header("accept")
         self._answer_headers = DATA_HEADERS if self.is_private or path in OPEN else PAGE_HEADERS
@@ -214,6 +214,11 @@ class Exchange:
         headers = [*answer.raw_headers, *self._answer_headers]
         await self._send({"type": "http.response.start", "status": error.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": answer.body})
+
+
+def is_private(path: str) -> bool:
+    """Whether a path is one of the API's; all others are files of the page, which anybody may have."""
+    return path in ("/v1", "/metrics", "/healthz") or path.startswith("/v1/")
 
 
 def too_large(most: int) -> ApiError:

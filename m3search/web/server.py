@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,8 +12,7 @@ from dataclasses import dataclass, replace
 import uvicorn
 
 from m3search.errors import UsageError
-from m3search.web.access import load_token
-from m3search.web.app import Application
+from m3search.web.app import Application, token_of
 from m3search.web.settings import Settings
 
 GOODBYE_S = 10  # for requests that are being answered when the server ends
@@ -44,7 +44,7 @@ def serve(settings: Settings, *, new_token: bool = False, ready: Callable[[Runni
         NoIndex: there is no usable index.
     """
     settings.check()
-    token, is_new = load_token(settings.index, anew=new_token)
+    token, is_new = token_of(settings, anew=new_token)
     with _bound(settings) as (listener, settings):
         application = Application(settings, token)
         server = _Server(_config(application), lambda: ready(_running(settings, token), is_new))
@@ -58,7 +58,7 @@ def serve(settings: Settings, *, new_token: bool = False, ready: Callable[[Runni
 def running(settings: Settings) -> Iterator[Running]:
     """A server in a thread, for tests and notebooks."""
     settings.check()
-    token, _ = load_token(settings.index)
+    token, _ = token_of(settings)
     with _bound(settings) as (listener, settings):
         application = Application(settings, token)
         answers = threading.Event()
@@ -91,6 +91,7 @@ class _Server(uvicorn.Server):
 
 def _config(application: Application) -> uvicorn.Config:
     settings = application.settings
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes what it cannot parse
     return uvicorn.Config(
         application,  # type: ignore[arg-type]
         log_config=None,

@@ -1,0 +1,110 @@
+"""A server on a port, as `m3search serve` runs it."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import sys
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from m3search.cli.commands import app as cli
+from m3search.errors import UsageError
+from m3search.web.server import running, serve
+from m3search.web.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def server(served):
+    with running(Settings(served, port=0, workers=1)) as server:
+        yield server
+
+
+def test_it_answers_on_loopback(server):
+    assert server.url.startswith("http://127.0.0.1:")
+    assert server.link == f"{server.url}/#token={server.token}"
+    headers = {"authorization": f"Bearer {server.token}"}
+    found = httpx.post(f"{server.url}/v1/search", json={"text": "effusion", "limit": 3}, headers=headers)
+    assert len(found.json()["hits"]) == 3
+    assert httpx.get(server.url).status_code == 200
+    assert httpx.get(f"{server.url}/v1/status").status_code == 401
+
+
+def test_a_browser_signs_in_once(server):
+    with httpx.Client(base_url=server.url) as browser:
+        assert browser.post("/v1/session", headers={"authorization": f"Bearer {server.token}"}).status_code == 200
+        assert browser.get("/v1/status").status_code == 200
+        assert browser.post("/v1/facets", json={}, headers={"origin": server.url}).status_code == 200
+        assert browser.post("/v1/facets", json={}, headers={"origin": "http://127.0.0.1:1"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        b"GET /../../etc/passwd HTTP/1.1", b"GET //etc/passwd HTTP/1.1", b"GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1",
+        b"GET http://evil.example/ HTTP/1.1", b"GET /v1/../v1/status HTTP/1.1", b"GET /./v1/status HTTP/1.1",
+        b"GET /V1/status HTTP/1.1", b"GET //v1/status HTTP/1.1", b"GET /v1/status/ HTTP/1.1",
+        b"GET /metrics/ HTTP/1.1", b"GET /v1%2fstatus HTTP/1.1", b"\x16\x03\x01\0\0", b"GET / HTTP/9.9",
+        b"G\0T / HTTP/1.1",
+    ],
+)  # fmt: skip
+def test_raw_requests_get_nothing(server, request_line):
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+        raw.sendall(request_line + b"\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while chunk := raw.recv(65536):
+            answer += chunk
+    assert b"root:" not in answer
+    assert b'"items"' not in answer
+    assert b" 200 " not in answer.split(b"\r\n")[0] or b"<!doctype html>" in answer
+
+
+def test_two_hosts_in_one_request(server):
+    port = int(server.url.rpartition(":")[2])
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.putrequest("GET", "/v1/status", skip_host=True)
+    connection.putheader("Host", "127.0.0.1")
+    connection.putheader("Host", "evil.example")
+    connection.endheaders()
+    assert connection.getresponse().status in (400, 401)
+    connection.close()
+
+
+def test_a_port_that_is_taken_is_named(server, served):
+    port = int(server.url.rpartition(":")[2])
+    with pytest.raises(UsageError, match="--port"), running(Settings(served, port=port)):
+        pass
+
+
+def test_strangers_are_kept_out_before_anything_is_opened(tmp_path):
+    with pytest.raises(UsageError, match="--insecure"):
+        serve(Settings(tmp_path / "nothing", host="0.0.0.0"), ready=lambda *_: None)
+
+
+def test_the_command_says_what_is_wrong(tmp_path, served):
+    run = CliRunner().invoke(cli, ["serve", "--index", str(served), "--host", "0.0.0.0"])
+    assert isinstance(run.exception, UsageError)
+    run = CliRunner().invoke(cli, ["serve", "--index", str(tmp_path / "nothing"), "--port", "0"])
+    assert "no index at" in str(run.exception)
+
+
+def test_the_command_prints_no_token_where_nobody_looks(served, capsys):
+    from m3search.cli.serve import _greet
+    from m3search.web.server import Running
+
+    _greet(Running("http://127.0.0.1:1", "SECRET"), served)
+    said = capsys.readouterr().out
+    assert "http://127.0.0.1:1" in said
+    assert "serve.token" in said
+    assert "SECRET" not in said
+
+
+def test_a_missing_extra_is_named(served, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("m3search.web")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    run = CliRunner().invoke(cli, ["serve", "--index", str(served)])
+    assert "pip install 'm3search[serve]'" in str(run.exception)
