@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -59,7 +60,6 @@ def serve(
 
         logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
         logging.getLogger("m3search.web").setLevel(logging.INFO)
-    given = {} if workers is None else {"workers": workers}
     settings = Settings(
         index=locate(index),
         host=host,
@@ -70,8 +70,9 @@ def serve(
         allowed_hosts=tuple(allow_host or ()),
         burned_in=burned_in,
         limits=Limits(upload_bytes=upload_limit << 20),
-        **given,
     )
+    if workers is not None:
+        settings = replace(settings, workers=workers)
     run_server(settings, new_token=new_token, ready=lambda server, _: _greet(server, settings.index))
 
 

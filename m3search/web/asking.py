@@ -129,7 +129,7 @@ def _query(search: Search, encoded: Sequence[Encoded]) -> Query:
         items=tuple(search.items),
         like=tuple(search.like),
         unlike=tuple(search.unlike),
-        weights=dict(search.weights),
+        weights={str(kind): weight for kind, weight in search.weights.items()},
     )
 
 

@@ -43,7 +43,7 @@ def selection(where: Filter | None, modality: Sequence[str]) -> Filter | None:
 
 def _values(column: str, counts: dict[str, int]) -> list[dict[str, Any]]:
     known = [(value, count) for value, count in counts.items() if value]
-    ordered = sorted(known, key=lambda one: one[0] if column in BY_VALUE else (-one[1], one[0]))  # type: ignore[arg-type,return-value]
+    ordered = sorted(known, key=lambda one: one[0] if column in BY_VALUE else (-one[1], one[0]))
     return [
         {
             "value": int(value) if column == "year" else value,

@@ -93,7 +93,7 @@ def _config(application: Application) -> uvicorn.Config:
     settings = application.settings
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes what it cannot parse
     return uvicorn.Config(
-        application,  # type: ignore[arg-type]
+        application,
         log_config=None,
         access_log=False,  # its lines hold what was asked
         server_header=False,

@@ -22,7 +22,9 @@ from m3search.web.errors import invalid
 from m3search.web.uploads import KEPT_S, Kept
 
 NDJSON = "application/x-ndjson"
-IMAGE = {200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "The picture."}}
+IMAGE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "The picture."}
+}
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
