@@ -212,6 +212,12 @@ class Engine:
             for query, one, found in zip(composed, listed, hits, strict=True)
         ]
 
+    def warm(self) -> None:
+        """Load all that a first search would wait for: encoder, segment, and the sample that tells standings."""
+        vector = self.encoder.encode_text(["a"])
+        self.store.search(vector, 1)
+        self._sample()
+
     def show(self, item_id: str) -> dict[str, Any]:
         """Everything stored of one item, but for its vectors and thumbnail. `item_id` may be a unique beginning.
 
@@ -301,13 +307,17 @@ class Engine:
         )
 
     def _standing(self, hits: tuple[Hit, ...], scale: Scale | None) -> tuple[Hit, ...]:
-        """The hits with their standings, from a sample that is drawn anew when there is a new segment."""
+        """The hits with their standings."""
         if scale is None or not hits:
             return hits
+        return tuple(map(_with_standing, hits, self._sample().standings(hits, scale)))
+
+    def _sample(self) -> Sample:
+        """Of what the index holds, drawn anew when there is a new segment."""
         segment = None if (view := self.store.view) is None else view.segment.path
-        if self._sampled is None or self._sampled[0] != segment:
-            self._sampled = segment, Sample.of(self.store)
-        return tuple(map(_with_standing, hits, self._sampled[1].standings(hits, scale)))
+        if (sampled := self._sampled) is None or sampled[0] != segment:
+            sampled = self._sampled = segment, Sample.of(self.store)
+        return sampled[1]
 
     def _thumbnails(self, item_ids: Sequence[str]) -> dict[str, bytes]:
         rows = self.store.rows(item_ids, ["item_id", "thumbnail"]).to_pylist()

@@ -1,7 +1,6 @@
 """Where a hit's score stands among all items of its modality: what a score by itself does not say.
 
-"Higher than 99.8% of the X-rays" is told from a sample of each modality, drawn evenly in the order of item ids, which
-are digests of content: as good as random, and the same for the same index.
+"Higher than 99.8% of the X-rays" is told from a sample of each modality.
 """
 
 from __future__ import annotations
@@ -34,8 +33,7 @@ class Sample:
         """From what the index holds now."""
         vectors = {}
         for modality in store.tally("modality"):
-            ids = store.matching(filters.equals("modality", modality))
-            chosen = [ids[place] for place in np.linspace(0, len(ids) - 1, min(len(ids), SAMPLE)).astype(int).tolist()]
+            chosen = store.spread(SAMPLE, filters.equals("modality", modality))
             vectors[modality] = schema.matrix(store.rows(chosen, ["item_id", "vector"])["vector"])
         return cls(vectors)
 

@@ -18,7 +18,7 @@ from lancedb.index import BTree
 from m3search.errors import IndexNotFound
 from m3search.filters import to_sql
 from m3search.stores import schema
-from m3search.stores.base import BLOCK, Capabilities, Neighbours, check_queries, rank, shortlist
+from m3search.stores.base import BLOCK, Capabilities, Neighbours, check_queries, evenly, rank, shortlist
 from m3search.stores.tally import merged, tally
 
 if TYPE_CHECKING:
@@ -186,6 +186,11 @@ class LanceStore:
         items count for each of theirs.
         """
         return merged(tally(self._scan([column], where).to_arrow()[column]))
+
+    def spread(self, most: int, where: Filter | None = None) -> list[str]:
+        """See `Reader.spread`."""
+        ids = self.matching(where)
+        return [ids[place] for place in evenly(len(ids), most)]
 
     def everything(self, columns: Sequence[str]) -> tuple[int, pa.Table, pa.Table]:
         """The version of `items`, its columns and `_rowid`, and the whole of `parts`: what a segment copies."""

@@ -132,3 +132,9 @@ class Reader:
     def tally(self, column: str, where: Filter | None = None) -> dict[str, int]:
         """See `LanceStore.tally`."""
         return self._source.tally(column, where)
+
+    def spread(self, most: int, where: Filter | None = None) -> list[str]:
+        """At most so many of the items that match, evenly drawn in the order of their ids: as good as at random, since
+        ids are digests, and the same for the same index.
+        """
+        return self._source.spread(most, where)

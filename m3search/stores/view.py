@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from m3search.filters import mask
 from m3search.stores import schema
-from m3search.stores.base import Neighbours, check_queries, rank, shortlist
+from m3search.stores.base import Neighbours, check_queries, evenly, rank, shortlist
 from m3search.stores.chosen import Chosen
 from m3search.stores.segment import FEW, LEFT_OUT, Found, Segment
 from m3search.stores.selection import REMEMBERED
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from m3search.types import Float32
 
     Bool = npt.NDArray[np.bool_]
+
+
+TALLIES = 256  # counts of columns that are kept: a page asks for the same ones again and again
 
 
 class View:
@@ -51,6 +54,7 @@ class View:
         self.dim = segment.dim
         self._alive = alive
         self._chosen: dict[Filter | None, Chosen] = {}
+        self._tallies: dict[tuple[str, Filter | None], dict[str, int]] = {}
         self._record = record
         later = segment.items[:0] if later is None else later
         self._later = later.combine_chunks().sort_by("item_id") if later.num_rows else later
@@ -98,9 +102,25 @@ class View:
 
     def tally(self, column: str, where: Filter | None = None) -> dict[str, int]:
         """See `LanceStore.tally`."""
-        allowed = self._allowed(where)
-        here = tally(self.segment.items[column], None if allowed is None else allowed.rows)
-        return merged(here, tally(self._later_rows(where)[column]))
+        if (known := self._tallies.get((column, where))) is None:
+            allowed = self._allowed(where)
+            here = tally(self.segment.items[column], None if allowed is None else allowed.rows)
+            known = merged(here, tally(self._later_rows(where)[column]))
+            if len(self._tallies) >= TALLIES:
+                self._tallies.clear()
+            self._tallies[column, where] = known
+        return dict(known)
+
+    def spread(self, most: int, where: Filter | None = None) -> list[str]:
+        """See `Reader.spread`."""
+        allowed, later = self._allowed(where), self._later_rows(where)["item_id"]
+        count = len(self.segment if allowed is None else allowed)
+        return [
+            str(later[place - count].as_py())
+            if place >= count
+            else self.segment.id_of(place if allowed is None else int(allowed.rows[place]))
+            for place in evenly(count + len(later), most)
+        ]
 
     def has(self, columns: Sequence[str] | None) -> bool:
         """Whether `rows` can give these columns."""

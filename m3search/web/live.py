@@ -57,9 +57,7 @@ class Live:
 
     def warm(self) -> None:
         """Load what the first search would wait for."""
-        engine = self.engine
-        vectors = engine.encoder.encode_text(["a"])
-        engine.store.search(vectors, 1)
+        self.engine.warm()
 
     def close(self) -> None:
         """End the threads; what waits is not begun."""

@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 
 
 def projection(store: Reader, most: int) -> dict[str, Any]:
-    """Principal components of at most so many items, drawn evenly in the order of their ids; [-1, 1] on each axis."""
-    ids = store.matching()
-    chosen = [ids[place] for place in np.linspace(0, len(ids) - 1, min(len(ids), most)).astype(int).tolist()]
-    rows = store.rows(chosen, ["item_id", "modality", "vector"])
+    """Principal components of at most so many items, evenly drawn; [-1, 1] on each axis."""
+    rows = store.rows(store.spread(most), ["item_id", "modality", "vector"])
     plane, explained = _components(schema.matrix(rows["vector"]))
     points = [
         {"item_id": item_id, "modality": modality, "x": round(x, 4), "y": round(y, 4)}
@@ -25,7 +23,7 @@ def projection(store: Reader, most: int) -> dict[str, Any]:
             rows["item_id"].to_pylist(), rows["modality"].to_pylist(), plane.tolist(), strict=True
         )
     ]
-    return {"points": points, "explained": [round(share, 4) for share in explained], "items": len(ids)}
+    return {"points": points, "explained": [round(share, 4) for share in explained], "items": store.count()}
 
 
 def _components(vectors: Float32) -> tuple[Float32, list[float]]:

@@ -140,7 +140,7 @@ def test_what_is_no_json_is_refused(api, content):
 
 
 def test_odd_characters_are_words_as_others(api):
-    for text in ("a\0b", "💊 x" * 100, "\u202e x", "'; DROP TABLE items; --", "<script>", "%s%n", "é" * 1000):
+    for text in ("a\0b", "💊 x" * 100, "\u202e x", "'; DROP TABLE items; --", "<script>", "%s%n", "é x " * 1000):
         for mode in ("vector", "text", "hybrid"):
             assert api.post("/v1/search", json={"text": text, "mode": mode}).status_code == 200, text
 
