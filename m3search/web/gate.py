@@ -168,6 +168,7 @@ class Exchange:
         self._read = 0
         self._complete = asyncio.Event()  # the body was read
         self._refused: ApiError | None = None
+        self._over = False  # the gate has answered in place of the application
         self.status = 0
 
     def header(self, name: str) -> str:
@@ -199,6 +200,7 @@ class Exchange:
         """For the application: adds headers, and lets a refusal pass in place of what the framework made of it."""
         if self._refused is not None:
             await self.refuse(self._refused)
+        if self._over:
             return
         if message["type"] == "http.response.start":
             self.status = message["status"]
@@ -209,7 +211,7 @@ class Exchange:
         """Answer with an error, unless an answer has begun."""
         if self.status:
             return
-        self.status, self._refused = error.status, None
+        self.status, self._over = error.status, True
         answer = error.response
         headers = [*answer.raw_headers, *self._answer_headers]
         await self._send({"type": "http.response.start", "status": error.status, "headers": headers})

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from m3search.cli.commands import app as cli
 from m3search.errors import UsageError
 from m3search.web.server import running, serve
-from m3search.web.settings import Settings
+from m3search.web.settings import Limits, Settings
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,22 @@ def test_raw_requests_get_nothing(server, request_line):
     assert b"root:" not in answer
     assert b'"items"' not in answer
     assert b" 200 " not in answer.split(b"\r\n")[0] or b"<!doctype html>" in answer
+
+
+def test_a_body_that_is_refused_is_answered_and_the_server_goes_on(served):
+    limits = Limits(upload_bytes=1 << 20)
+    with running(Settings(served, port=0, workers=1, limits=limits)) as server:
+        headers = {"authorization": f"Bearer {server.token}", "content-type": "multipart/form-data; boundary=x"}
+
+        def growing():
+            yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.dcm"\r\n\r\n'
+            for _ in range(4):
+                yield b"\0" * (1 << 20)
+
+        for content in (growing(), b"\0" * (4 << 20)):
+            answer = httpx.post(f"{server.url}/v1/uploads", headers=headers, content=content, timeout=60)
+            assert answer.status_code == 413
+        assert httpx.get(f"{server.url}/healthz", timeout=60).status_code == 200
 
 
 def test_two_hosts_in_one_request(server):
