@@ -46,8 +46,14 @@ def serve(
     log: Annotated[
         bool, typer.Option("--log", help="Print a line for each request: route, status, time. Never what was asked.")
     ] = False,
+    mcp: Annotated[
+        bool, typer.Option("--mcp", help="Serve one assistant over standard input and output, and no port.")
+    ] = False,
 ) -> None:
     """Serve the index to browsers and programs: a page to look with, and an HTTP API under /v1."""
+    if mcp:
+        _serve_assistant(index)
+        return
     try:
         from m3search.web.server import serve as run_server
         from m3search.web.settings import Limits, Settings
@@ -74,6 +80,21 @@ def serve(
     if workers is not None:
         settings = replace(settings, workers=workers)
     run_server(settings, new_token=new_token, ready=lambda server, _: _greet(server, settings.index))
+
+
+def _serve_assistant(index: Path | None) -> None:
+    try:
+        from m3search.web.assistant import assistant
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"{error.name} is needed for --mcp: pip install 'm3search[serve,mcp]'") from error
+    from m3search.stores.folder import locate
+    from m3search.web.live import Live
+
+    live = Live(locate(index), threads=2)
+    try:
+        assistant(live).run()
+    finally:
+        live.close()
 
 
 def _greet(server: Running, index: Path) -> None:

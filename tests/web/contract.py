@@ -9,6 +9,7 @@ of them with values that the document allows, half with others.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 import time
@@ -33,11 +34,16 @@ from m3search.web.server import Running, running
 from m3search.web.settings import Settings
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+FILTERS = ("sex = 'F'", "year >= 2015 and not labels contains 'x'", "text contains 'effusion'", "modality in (ct, ecg)")
 LISTS = ("items", "like", "unlike")  # of a search: stored items
 
 
-def campaign(server: Running, examples: int, number: int = 0) -> Counter[str]:
+def campaign(server: Running, examples: int, number: int = 0, files: Sequence[bytes] = ()) -> Counter[str]:
     """Call every operation. Returns how often each answered with which status.
+
+    Args:
+        number: seed.
+        files: what some uploads hold.
 
     Raises:
         schemathesis' failures: an answer breaks the contract; the message holds the call as a curl command.
@@ -48,11 +54,12 @@ def campaign(server: Running, examples: int, number: int = 0) -> Counter[str]:
     schema = schemathesis.openapi.from_url(f"{server.url}/v1/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations()]
     modes = list(schemathesis.GenerationMode)
-    share = max(1, examples // (len(operations) * len(modes)))
+    share = math.ceil(1.1 * examples / (len(operations) * len(modes)))  # some have no wrong values
     answers: Counter[str] = Counter()
 
     def call(case: Any, choice: int) -> None:
-        _point_to_items(case, ids, choice)
+        if choice % 3:  # else made up altogether: unknown items, filters that are no expressions, files that are none
+            _make_sense(case, ids, files, choice)
         answer = case.call_and_validate(headers=headers, checks=CHECKS, timeout=60)
         answers[f"{case.method} {case.path} {answer.status_code}"] += 1
 
@@ -79,18 +86,23 @@ def _many(operation: Any, mode: Any, examples: int, number: int, call: Callable[
             raise
 
 
-def _point_to_items(case: Any, ids: Sequence[str], choice: int) -> None:
-    """Let two calls of three speak of items that there are: made-up ids would all be unknown."""
-    if choice % 3 == 0:
-        return
+def _make_sense(case: Any, ids: Sequence[str], files: Sequence[bytes], choice: int) -> None:
+    """Put what there is in the place of values that have the right kind and would hardly ever exist."""
     if isinstance(case.path_parameters, dict) and "item_id" in case.path_parameters:
         case.path_parameters["item_id"] = ids[choice % len(ids)]
-    if isinstance(case.body, dict):
-        for name in LISTS:
-            if isinstance(case.body.get(name), list):
-                case.body[name] = [ids[(choice + place) % len(ids)] for place in range(len(case.body[name]))]
-        if "uploads" in case.body:
-            case.body["uploads"] = []
+    if not isinstance(case.body, dict):
+        return
+    for name in LISTS:
+        if isinstance(case.body.get(name), list):
+            case.body[name] = [ids[(choice + place) % len(ids)] for place in range(len(case.body[name]))]
+    if isinstance(case.body.get("filters"), str):
+        case.body["filters"] = FILTERS[choice % len(FILTERS)]
+    if isinstance(case.body.get("uploads"), list):
+        case.body["uploads"] = []
+    if isinstance(case.body.get("query"), str):
+        case.body["query"] = '{"limit": 3}'
+    if files and isinstance(case.body.get("file"), list):
+        case.body["file"] = [files[choice % len(files)]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,7 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         index(Path(folder) / "archive", Path(folder) / "i", model="fake", options=Options(workers=0))
         began = time.monotonic()
         with running(Settings(Path(folder) / "i", port=0)) as server:
-            answers = campaign(server, options.examples, options.seed)
+            found = [path.read_bytes() for path in sorted((Path(folder) / "archive").rglob("*")) if path.is_file()]
+            answers = campaign(server, options.examples, options.seed, found)
     for name, count in sorted(answers.items()):
         sys.stdout.write(f"{count:6} {name}\n")
     seconds = time.monotonic() - began

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from m3search.modalities import MODALITIES, views
-from m3search.search import Engine
-from m3search.stores import audit
-from m3search.web import archive, asking, shapes
+from m3search.modalities import views
+from m3search.web import shapes, stored
 from m3search.web.context import Here, answer
 from m3search.web.errors import invalid, no_such_item
-from m3search.web.provenance import sentences
 from m3search.web.routes.search import IMAGE, image_response
 
 ID = re.compile(r"[0-9a-f]{32}")
-TEXTS = (
-    "modality_from", "format", "uri", "locator", "text", "sex", "age_band", "body_part", "view", "laterality",
-    "patient_key", "study_key", "series_key", "run_id",
-)  # fmt: skip
 Coordinate = Annotated[float, Query(ge=-1e7, le=1e7, allow_inf_nan=False)]
 Length = Annotated[float, Query(ge=1, le=1e7, allow_inf_nan=False)]
 
@@ -31,19 +24,19 @@ router = APIRouter(prefix="/v1/items", tags=["items"])
 @router.get("/{item_id}", response_model=shapes.ItemOut)
 async def item(item_id: str, here: Here) -> Response:
     """All that is stored of an item, but for vectors and picture."""
-    return answer(await here.live.run(_item, here.live.engine, _checked(item_id)))
+    return answer(await here.live.run(stored.item, here.live.engine, _checked(item_id)))
 
 
 @router.get("/{item_id}/parts", response_model=shapes.PartsOut)
 async def parts(item_id: str, here: Here) -> Response:
     """Its slices, tiles or windows that can be found."""
-    return answer(await here.live.run(_parts, here.live.engine, _checked(item_id)))
+    return answer(await here.live.run(stored.parts, here.live.engine, _checked(item_id)))
 
 
 @router.get("/{item_id}/thumbnail", response_class=Response, responses=IMAGE)
 async def thumbnail(item_id: str, here: Here) -> Response:
     """The stored picture, at most 256 pixels on its longer side (an ECG's 512)."""
-    return image_response(await here.live.run(_thumbnail, here.live.engine, _checked(item_id)))
+    return image_response(await here.live.run(stored.thumbnail, here.live.engine, _checked(item_id)))
 
 
 @router.get("/{item_id}/neighbours", response_model=shapes.Neighbours)
@@ -54,7 +47,7 @@ async def neighbours(
     across: Annotated[int, Query(ge=0, le=50)] = 3,
 ) -> Response:
     """What is nearest to an item in its own modality, and in each other."""
-    return answer(await here.live.run(_neighbours, here.live.engine, _checked(item_id), within, across))
+    return answer(await here.live.run(stored.neighbours, here.live.engine, _checked(item_id), within, across))
 
 
 @router.get("/{item_id}/view", response_model=shapes.ViewOut)
@@ -137,67 +130,3 @@ def _window(window: str | None) -> tuple[float, float] | None:
     if not (abs(values[0]) <= 1e5 and 1 <= values[1] <= 1e5):
         raise invalid(f"window is CENTRE,WIDTH in Hounsfield units, or one of {', '.join(views.PRESETS)}")
     return values
-
-
-def _item(engine: Engine, item_id: str) -> dict[str, Any]:
-    rows = engine.store.record.rows([item_id], [*_COLUMNS]).to_pylist()
-    if not rows:
-        raise no_such_item()
-    row, manifest = rows[0], engine.index.manifest
-    audit.record(engine.index, "show", ("", [item_id]))
-    steps = sentences(row["provenance"])
-    return {
-        "item_id": item_id,
-        "modality": row["modality"],
-        **{name: row[name] or "" for name in TEXTS},
-        "labels": list(row["labels"] or ()),
-        "year": row["year"],
-        "parts": row["parts"] or 1,
-        "files": len(row["files"] or ()),
-        "provenance": steps.stored,
-        "provenance_words": steps.words,
-        "encoder": f"{engine.encoder.name}@{manifest.fingerprint[:8]}",
-        "dim": manifest.dim,
-        "indexed_at": row["indexed_at"].isoformat() if row["indexed_at"] else None,
-        "archive": archive.is_there(engine.index, row),
-    }
-
-
-_COLUMNS = ("item_id", "modality", *TEXTS, "labels", "year", "parts", "files", "provenance", "indexed_at")
-
-
-def _parts(engine: Engine, item_id: str) -> dict[str, Any]:
-    _require(engine, item_id)
-    found = engine.store.parts_of([item_id])
-    pairs = zip(found["index"].to_pylist(), found["locator"].to_pylist(), strict=True)
-    return {"parts": [{"index": index, "locator": locator} for index, locator in pairs]}
-
-
-def _thumbnail(engine: Engine, item_id: str) -> bytes:
-    _require(engine, item_id)
-    picture = engine.thumbnail(item_id)
-    if not picture:
-        raise no_such_item()
-    return picture
-
-
-def _neighbours(engine: Engine, item_id: str, within: int, across: int) -> dict[str, Any]:
-    rows = engine.store.rows([item_id], ["item_id", "modality"]).to_pylist()
-    if not rows:
-        raise no_such_item()
-    own = rows[0]["modality"]
-    there = engine.store.tally("modality")
-
-    def nearest(modality: str, count: int) -> list[dict[str, Any]]:
-        if not count:
-            return []
-        found = engine.search(item=item_id, modality=modality, k=count + 1, standing=True)
-        return asking.hits_of(engine, [hit for hit in found if hit.item_id != item_id][:count])
-
-    others = [name for name in MODALITIES if name != own and name in there] if across else []
-    return {"within": nearest(own, within), "across": {name: nearest(name, across) for name in others}}
-
-
-def _require(engine: Engine, item_id: str) -> None:
-    if not engine.store.rows([item_id], ["item_id"]).num_rows:
-        raise no_such_item()
