@@ -52,9 +52,8 @@ def assistant(live: Live) -> MCPServer[Any]:
         limit: Annotated[int, Field(ge=1, le=MOST)] = 10,
     ) -> dict[str, Any]:
         """Find items by words, by stored items, or by both, nearest first."""
-        body = shapes.Search(
-            text=text, items=items, like=like, unlike=unlike, modality=modality, filters=filters, limit=limit
-        )
+        asked = {"text": text, "items": items, "like": like, "unlike": unlike, "modality": modality, "filters": filters}
+        body = shapes.Search.model_validate(asked | {"limit": limit})
         return await _done(live, _search, body)
 
     @server.tool()

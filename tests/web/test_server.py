@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import http.client
+import ipaddress
 import socket
+import ssl
 import sys
 
 import httpx
@@ -87,6 +90,41 @@ def test_two_hosts_in_one_request(server):
     connection.endheaders()
     assert connection.getresponse().status in (400, 401)
     connection.close()
+
+
+def _certificate(folder):
+    """A certificate of 127.0.0.1 that signs itself, and its key, as files."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    begin = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + datetime.timedelta(days=36500))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_tls(served, tmp_path):
+    cert, key = _certificate(tmp_path)
+    with running(Settings(served, port=0, workers=1, tls_cert=cert, tls_key=key)) as server:
+        assert server.url.startswith("https://127.0.0.1:")
+        headers = {"authorization": f"Bearer {server.token}"}
+        trusting = ssl.create_default_context(cafile=str(cert))
+        with httpx.Client(base_url=server.url, verify=trusting, timeout=60) as browser:
+            signed_in = browser.post("/v1/session", headers=headers)
+            assert signed_in.headers["set-cookie"].endswith("; Secure")
+            assert browser.post("/v1/facets", json={}, headers={"origin": server.url}).status_code == 200
 
 
 def test_a_port_that_is_taken_is_named(server, served):
