@@ -1,16 +1,26 @@
-# make demo | make test | make check | make setup: each does its own set-up in .venv and says what it is doing.
+# make demo | make test | make test-system | make check | make setup: each does its own set-up in .venv and says what it is doing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint .ci/constraints.txt
 
-.PHONY: demo test check setup format clean
+# What tests marked `system` are held against: programs, servers and a browser that pip cannot install.
+APT_PACKAGES := dcmtk
+
+.PHONY: demo test test-system check setup format clean
 
 demo: $(VENV)/.core  ## phantoms -> index -> queries -> an HTML sheet; no torch
 	$(BIN)/m3search demo --out demo
 
-test: $(VENV)/.full  ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -q
+test: $(VENV)/.full  ## the test suite: all that needs nothing but pip
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m 'not system'
+
+test-system: $(VENV)/.full  ## the tests that need packages of the system, which it installs with apt-get where they are missing
+	@if ! command -v apt-get >/dev/null; then echo "no apt-get here: tests whose programs are missing are skipped"; \
+	elif ! dpkg -s $(APT_PACKAGES) >/dev/null 2>&1; then echo "installing $(APT_PACKAGES)"; $(SUDO) apt-get update -qq \
+	  && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -o DPkg::Lock::Timeout=300 --no-install-recommends $(APT_PACKAGES) >/dev/null; fi
+	$(BIN)/python -m pytest -q -m system
 
 check: $(VENV)/.full  ## format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from m3search.stores.lance import LanceStore
 
 
+REPORT = "report:"
+
+
 @dataclass(frozen=True, slots=True)
 class FileEntry:
     """One file of an item, as the `files` column keeps it."""
@@ -22,7 +25,20 @@ class FileEntry:
     path: str  # uri: relative to the archive, masked
     size: int  # bytes
     mtime_ns: int
-    digest: str  # BLAKE3, hexadecimal
+    digest: str  # BLAKE3, hexadecimal; with REPORT before it where the file only describes the item
+
+    @classmethod
+    def of_report(cls, path: str, size: int, mtime_ns: int, digest: str) -> FileEntry:
+        """A report on an item: it brings the item back when it changes, and has no part in its id."""
+        return cls(path, size, mtime_ns, cls.report_digest(digest))
+
+    @staticmethod
+    def report_digest(digest: str) -> str:
+        return REPORT + digest
+
+    @property
+    def is_report(self) -> bool:
+        return self.digest.startswith(REPORT)
 
     def as_row(self) -> dict[str, str | int]:
         """The struct of the `files` column."""
@@ -47,17 +63,23 @@ class Stored:
     described: str  # digest of the manifest's words on it when it was read
     files: tuple[FileEntry, ...]  # in the archive of this run
     elsewhere: tuple[FileEntry, ...] = ()  # copies in other archives of the same index
+    study_key: str = ""
 
     def state(self, stats: Mapping[str, FileStat], described: str) -> State:
         """Compare with what lies in the archive now, by uri, and with the digest of what the manifest says now."""
         found = [stats.get(entry.path) for entry in self.files]
-        if not any(found):
+        if not any(stat for stat, entry in zip(found, self.files, strict=True) if not entry.is_report):
             return State.GONE
         same = all(
             stat is not None and (stat.size, stat.mtime_ns) == (entry.size, entry.mtime_ns)
             for stat, entry in zip(found, self.files, strict=True)
         )
         return State.UNCHANGED if same and self.is_described_by(described) else State.DIRTY
+
+    @property
+    def report_digests(self) -> frozenset[str]:
+        """Of the reports that it was stored with, `report_digest` of each."""
+        return frozenset(entry.digest for entry in self.files if entry.is_report)
 
     @property
     def uri_elsewhere(self) -> str:
@@ -92,7 +114,8 @@ class Ledger:
             files = [FileEntry(**file) for file in row["files"] or ()]
             own = tuple(entry for entry in files if is_of(entry.path, prefix))
             rest = tuple(entry for entry in files if not is_of(entry.path, prefix))
-            items.append(Stored(row["item_id"], row["uri"], row["series_key"] or "", row["described"] or "", own, rest))
+            keys = row["series_key"] or "", row["described"] or ""
+            items.append(Stored(row["item_id"], row["uri"], *keys, own, rest, row["study_key"] or ""))
         return cls(items)
 
     def paths(self) -> Iterable[str]:

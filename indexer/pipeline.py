@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m3search.errors import BundleError, Reason, UnreadableFile
-from m3search.indexer import retry
+from m3search.indexer import reports, retry
 from m3search.indexer.embed import Embedded, Embedder
 from m3search.indexer.inspect import Inspected, inspect
 from m3search.indexer.ledger import Ledger, is_of
@@ -164,8 +164,13 @@ class Run:
             known = retry.only(known, ledger, inspected, mask, declared.root)
         else:
             inspected = list(self._inspected(wanted, declared, runner, report))
+        speaking = reports.beside(inspected, ledger, known, self._pseudonyms)
+        inspected += self._inspected(speaking, declared, runner, report)
         planner = Planner(ledger, known, declared, mask, self._pseudonyms, self._tombstones)
-        return planner.plan(inspected, self._failures), mask
+        plan = planner.plan(inspected, self._failures)
+        for failure in plan.failures:
+            self._fail(failure, failure.path)
+        return plan, mask
 
     def _failed_before(self, mask: PathMask) -> set[Path]:
         """Files and folders of this archive in the failures table. One that is gone stays a failure."""

@@ -14,10 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from m3search import modalities
+from m3search.errors import UnreadableFile
+from m3search.indexer import reports
 from m3search.indexer.archives.folder import FileStat
 from m3search.indexer.archives.manifest import Row
 from m3search.indexer.inspect import Inspected, Word
 from m3search.indexer.ledger import FileEntry, Ledger, State, Stored
+from m3search.indexer.reports import StudyReports
 from m3search.modalities.content import item_id_of
 from m3search.privacy import CONTAINED_FROM, PathMask, Pseudonyms
 from m3search.types import ModalityFrom, Source
@@ -61,6 +64,7 @@ class Plan:
     superseded: set[str] = field(default_factory=set)  # leftovers of a killed run
     gone: set[str] = field(default_factory=set)  # no file is left in the archive
     deleted: set[str] = field(default_factory=set)  # ids of items that were deleted from the index and stay out
+    failures: list[UnreadableFile] = field(default_factory=list)  # reports of studies without any item
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,7 @@ class _Group:
     modality_from: ModalityFrom
     format: str
     series_key: str
+    study_key: str = ""
     sources: dict[Path, None] = field(default_factory=dict)  # the files a reader is given, in order
     entries: dict[str, FileEntry] = field(default_factory=dict)  # by uri, companions too
     stats: dict[Path, FileStat] = field(default_factory=dict)  # of the sources and their companions
@@ -196,6 +201,9 @@ class Planner:
         self._known = replace(self._known, stats=stats)
         plan = Plan()
         groups = self._grouped(inspected)
+        self._reports = reports.by_study(inspected, self._pseudonyms, self._mask, self._declared.root)
+        studies = {group.study_key for group in groups.values()}
+        plan.failures = reports.unattached(inspected, studies, self._ledger, self._pseudonyms)
         plan.deleted = self._take_deleted(groups)
         states = self._known.states
         plan.unchanged = {item_id for item_id, state in states.items() if state is State.UNCHANGED}
@@ -239,13 +247,14 @@ class Planner:
         groups: dict[str, _Group] = {}
         # Segments of a WFDB record have headers of their own, but are read through the record's.
         spoken_for = {digest.stat.path for found in inspected for digest in found.digests[1:]}
-        alone = [found for found in inspected if found.path not in spoken_for]
+        alone = [found for found in inspected if found.path not in spoken_for and not found.report]
         for found in sorted(alone, key=lambda found: found.path):
             entries = [self._entry(digest.stat, digest.digest) for digest in found.digests]
             series_key = self._pseudonyms.of(found.series)
             # Equal bytes in two places are one item with two copies.
             key = series_key or "\n".join(sorted(entry.digest for entry in entries))
             group = groups.setdefault(key, _Group(found.modality, found.modality_from, found.format, series_key))
+            group.study_key = group.study_key or self._pseudonyms.of(found.study)
             group.entries.update((entry.path, entry) for entry in entries)
             if series_key or not group.sources:
                 group.sources[found.path] = None
@@ -271,6 +280,8 @@ class Planner:
                 joined.add(item.item_id)
                 if item.item_id in plan.unchanged:
                     for entry in item.files:
+                        if entry.is_report:
+                            continue
                         group.entries.setdefault(entry.path, entry)
                         path = self._mask.resolve(self._declared.root, entry.path)
                         group.sources[path] = None
@@ -282,16 +293,19 @@ class Planner:
         entries = group.entries
         stored = self._ledger.items.get(item_id)
         if stored:
-            others = [entry for entry in stored.files if entry.path not in entries and self._is_present(entry)]
+            own = (entry for entry in stored.files if entry.path not in entries and not entry.is_report)
+            others = [entry for entry in own if self._is_present(entry)]
             others.extend(stored.elsewhere)
             uri = stored.uri if others or stored.uri in entries else self._uri(tuple(group.sources))
             entries = entries | {entry.path: entry for entry in others}
             plan.gone.discard(item_id)
             plan.unchanged.discard(item_id)
-        files = tuple(sorted(entries.values(), key=lambda entry: entry.path))
+        told = self._reports.get(group.study_key, StudyReports()) if group.study_key else StudyReports()
+        files = (*sorted(entries.values(), key=lambda entry: entry.path), *told.entries)
         row = self._declared.row_of(files, self._known.stats)
         described = self._declared.digest_of(row)
-        if stored and stored.is_described_by(described):
+        row = replace(row, text=row.text or told.text)
+        if stored and stored.is_described_by(described) and stored.report_digests == told.digests:
             plan.moved[item_id] = Moved(uri, files)
             return
         self._leave_to_others(former - {item_id}, plan)

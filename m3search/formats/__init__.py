@@ -14,6 +14,8 @@ FORMATS = {
     "dicom": "m3search.formats.dicom",
     "nifti": "m3search.formats.nifti",
     "wfdb": "m3search.formats.wfdb",
+    "edf": "m3search.formats.edf",
+    "cart": "m3search.formats.cart",
     "slide": "m3search.formats.slide",
     "raster": "m3search.formats.raster",
 }

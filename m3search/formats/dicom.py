@@ -14,7 +14,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,13 +54,15 @@ SHORTEST_NAME = 3  # characters; initials would mask half of all paths
 
 @dataclass(frozen=True, slots=True)
 class SlicePosition:
-    """Where a single-frame image lies in the patient (PS3.3 C.7.6.2). None where the header does not say."""
+    """Where a frame lies in the patient (PS3.3 C.7.6.2, C.7.6.16.2). None where the header does not say."""
 
     path: Path
+    frame: int  # from 0
     position: tuple[float, float, float] | None  # millimetres, of the first pixel
     orientation: tuple[float, ...] | None  # direction cosines of rows, then of columns
     instance_number: int | None
-    spacing: float  # millimetres per pixel, 0 where unknown
+    acquisition_number: int | None
+    instance_uid: str = field(default="", repr=False)  # in memory only
 
 
 def sniff(path: Path, head: bytes) -> bool:
@@ -88,6 +90,7 @@ def read_header(path: Path) -> Header:
         attributes: dict[str, Any] = {
             "Modality": text_of(dataset, "Modality"),
             "SOPClassUID": text_of(dataset, "SOPClassUID"),
+            "StudyInstanceUID": text_of(dataset, "StudyInstanceUID"),
             "SeriesInstanceUID": text_of(dataset, "SeriesInstanceUID"),
             "ImageType": tuple(str(value) for value in values_of(dataset, "ImageType")),
             "ImageOrientationPatient": _orientation(dataset) or (),
@@ -112,22 +115,39 @@ def read_dataset(path: Path) -> Dataset:
     return dataset
 
 
-def read_position(path: Path) -> SlicePosition:
-    """Where a slice lies, from its header alone.
+def read_positions(path: Path) -> list[SlicePosition]:
+    """Where the frames of a file lie, from its header alone: one, or of a multi-frame file all.
+
+    Frames that all lie in one place, or of which none says where, have no position: they follow each other in time.
 
     Raises:
         UnreadableFile: not DICOM, or a header that ends early.
     """
     dataset = _parse(path, pixels=False)
     with translated(path):
-        number = dataset.get("InstanceNumber")
-        return SlicePosition(
-            path,
-            frame_position(dataset),
-            frame_orientation(dataset),
-            None if number is None else int(number),
-            spacing(dataset),
-        )
+        count = frame_count(dataset)
+        LIMITS.check_frames(path, count)
+        apart = count == 1 or "PerFrameFunctionalGroupsSequence" in dataset
+        positions = [frame_position(dataset, frame) if apart else None for frame in range(count)]
+        known = count == 1 or len(set(positions)) > 1
+        return [
+            SlicePosition(
+                path,
+                frame,
+                position if known else None,
+                frame_orientation(dataset, frame),
+                _integer(dataset, "InstanceNumber"),
+                _integer(functional_group(dataset, frame, "FrameContentSequence"), "FrameAcquisitionNumber")
+                or _integer(dataset, "AcquisitionNumber"),
+                text_of(dataset, "SOPInstanceUID"),
+            )
+            for frame, position in enumerate(positions)
+        ]
+
+
+def _integer(dataset: Dataset, keyword: str) -> int | None:
+    value = dataset.get(keyword)
+    return None if value is None or value == "" else int(value)
 
 
 class BoundedFile(io.BufferedReader):
@@ -194,12 +214,16 @@ def identifiers_of(dataset: Dataset) -> tuple[str, ...]:
         found[text_of(other, "PatientID")] = None
     for keyword in NAMES:
         for value in values_of(dataset, keyword):
-            words = re.split(r"[\^=\s,-]+", str(value))
-            found.update(dict.fromkeys(word for word in (str(value), *words) if len(word) >= SHORTEST_NAME))
+            found.update(dict.fromkeys(words_of_name(str(value))))
     birth = text_of(dataset, "PatientBirthDate")
     if len(birth) == 8:
         found[f"{birth[:4]}-{birth[4:6]}-{birth[6:]}"] = None
     return tuple(one for one in found if one and one.casefold() not in PLACEHOLDERS)
+
+
+def words_of_name(name: str) -> list[str]:
+    """A person's name (PS3.5 6.2, value representation PN) as it stands, and each of its words."""
+    return [word for word in (name, *re.split(r"[\^=\s,-]+", name)) if len(word) >= SHORTEST_NAME]
 
 
 def _parse(path: Path, pixels: bool) -> Dataset:

@@ -1,4 +1,4 @@
-"""DICOM pixels: decoded, and rendered as PS3.3 C.11 says: Modality LUT, VOI LUT or window, inversion of MONOCHROME1."""
+"""DICOM pixels: decoded, and rendered as PS3.3 C.11 says: Modality LUT, VOI LUT or window, presentation LUT shape."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from m3search.errors import Reason, UnreadableFile
 from m3search.formats.dicom import functional_group, text_of, translated, values_of
 from m3search.formats.dicom_codestream import check_frame
 from m3search.formats.dicom_decoders import decoder_of
+from m3search.formats.dicom_lut import Table, table_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -56,7 +57,10 @@ def stored(path: Path, dataset: Dataset, frame: int = 0) -> npt.NDArray[Any]:
 
     with translated(path):
         _check_decodable(path, dataset, frame)
-        pixels: npt.NDArray[Any] = pixel_array(dataset, index=frame)
+        high = _high_bit(dataset)
+        pixels: npt.NDArray[Any] = pixel_array(dataset, index=frame, correct_unused_bits=high is None)
+        if high is not None:
+            pixels = _moved_down(pixels, high, dataset)
         if dataset.PhotometricInterpretation == "PALETTE COLOR":
             pixels = apply_color_lut(pixels, dataset)
             pixels = _to_8_bit(pixels, 8 * pixels.itemsize)
@@ -65,23 +69,35 @@ def stored(path: Path, dataset: Dataset, frame: int = 0) -> npt.NDArray[Any]:
     return pixels
 
 
-def modality_values(path: Path, dataset: Dataset, frame: int = 0) -> Float32:
-    """A greyscale frame after the Modality LUT or rescale (PS3.3 C.11.1): Hounsfield units for CT. float32 (H, W).
-
-    Padding outside the scanned field (PixelPaddingValue) becomes the smallest value within it.
+def rescaled(path: Path, dataset: Dataset, frame: int = 0) -> Float32:
+    """A greyscale frame after the Modality LUT or rescale (PS3.3 C.11.1), padding as it is. float32 (H, W).
 
     Raises:
         UnreadableFile: as `stored`; also a colour image.
     """
+    return _rescaled(path, dataset, frame)[0]
+
+
+def modality_values(path: Path, dataset: Dataset, frame: int = 0) -> Float32:
+    """As `rescaled`, with padding outside the scanned field (PixelPaddingValue) as low as the smallest value within it.
+
+    Hounsfield units for CT.
+
+    Raises:
+        UnreadableFile: as `rescaled`.
+    """
+    grey, outside = _rescaled(path, dataset, frame)
+    if not outside.all():
+        grey[outside] = grey[~outside].min()
+    return grey
+
+
+def _rescaled(path: Path, dataset: Dataset, frame: int) -> tuple[Float32, npt.NDArray[np.bool_]]:
     values = stored(path, dataset, frame)
     if values.ndim != 2:
         raise UnreadableFile(path, Reason.WRONG_MODALITY, "is a colour image, where grey values were expected")
     with translated(path):
-        grey, _ = _modality_lut(dataset, values, frame)
-        outside = _padding(dataset, values)
-        if not outside.all():
-            grey[outside] = grey[~outside].min()
-    return grey
+        return _modality_lut(dataset, values, frame)[0], _padding(dataset, values)
 
 
 def displayed(path: Path, dataset: Dataset, frame: int = 0) -> Displayed:
@@ -98,11 +114,13 @@ def displayed(path: Path, dataset: Dataset, frame: int = 0) -> Displayed:
     with translated(path):
         outside = _padding(dataset, values)
         grey, steps = _modality_lut(dataset, values, frame)
-        shown, step = _voi(functional_group(dataset, frame, "FrameVOILUTSequence"), grey, ~outside)
+        below_zero = values.dtype.kind == "i" or bool(grey.min() < 0)  # what the VOI LUT takes is signed (C.11.2.1.1)
+        group = functional_group(dataset, frame, "FrameVOILUTSequence")
+        shown, step = _voi(dataset, group, grey, ~outside, below_zero)
     steps.append(step)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":  # after VOI: the window is defined on the values as stored
+    if inverted := _inverted(dataset):  # after VOI: the window is defined on the values as stored
         shown = 1 - shown
-        steps.append("inverted (MONOCHROME1)")
+        steps.append(inverted)
     if outside.any():
         shown[outside] = 0
         steps.append("padding shown black")
@@ -120,6 +138,20 @@ def decoders() -> dict[str, tuple[str, ...]]:
     from pydicom.uid import UID
 
     return {name: tuple(decoder_of(UID(uid)).available_plugins) for uid, name in SYNTAXES.items()}
+
+
+def _high_bit(dataset: Dataset) -> int | None:
+    """HighBit where it is not that of the lowest BitsStored bits, as old scanners had it (PS3.5 8.1.1, until 2014)."""
+    bits, allocated = int(dataset.get("BitsStored") or 0), int(dataset.BitsAllocated)
+    high = int(dataset.get("HighBit") or 0)
+    return high if not dataset.file_meta.TransferSyntaxUID.is_encapsulated and 0 < bits <= high < allocated else None
+
+
+def _moved_down(words: npt.NDArray[Any], high: int, dataset: Dataset) -> npt.NDArray[Any]:
+    """The stored bits of each word from where they lie in it; a sign is extended."""
+    allocated = int(dataset.BitsAllocated)
+    moved: npt.NDArray[Any] = (words << (allocated - 1 - high)) >> (allocated - int(dataset.BitsStored))
+    return moved
 
 
 def _check_decodable(path: Path, dataset: Dataset, frame: int) -> None:
@@ -145,16 +177,27 @@ def _check_decodable(path: Path, dataset: Dataset, frame: int) -> None:
 
 
 def _modality_lut(dataset: Dataset, values: npt.NDArray[Any], frame: int) -> tuple[Float32, list[str]]:
-    from pydicom.pixels.processing import apply_modality_lut
-
     group = functional_group(dataset, frame, "PixelValueTransformationSequence")
-    grey = np.array(apply_modality_lut(values, group), dtype=np.float32)
-    steps = []
-    if "ModalityLUTSequence" in group:
-        steps.append("modality LUT")
-    elif "RescaleSlope" in group:
-        steps.append(f"rescale slope={float(group.RescaleSlope):g} intercept={float(group.RescaleIntercept):g}")
-    return grey, steps
+    if table := _table(dataset, group, "ModalityLUTSequence", values.dtype.kind == "i"):
+        return table.look_up(values), ["modality LUT"]
+    slope, intercept = _number(group, "RescaleSlope", 1.0), _number(group, "RescaleIntercept", 0.0)
+    if slope == 0:  # it would leave nothing of the image
+        return values.astype(np.float32), ["rescale slope of 0 not applied"]
+    if (slope, intercept) == (1.0, 0.0) and "RescaleSlope" not in group:
+        return values.astype(np.float32), []
+    grey = (values * np.float64(slope) + intercept).astype(np.float32)
+    return grey, [f"rescale slope={slope:g} intercept={intercept:g}"]
+
+
+def _table(dataset: Dataset, group: Dataset, keyword: str, signed: bool) -> Table | None:
+    """The first table of a sequence that has any."""
+    item = next(iter(group.get(keyword) or ()), None)
+    return table_of(item, signed, dataset.file_meta.TransferSyntaxUID.is_little_endian) if item else None
+
+
+def _number(group: Dataset, keyword: str, default: float) -> float:
+    values = values_of(group, keyword)
+    return float(values[0]) if values else default
 
 
 def _padding(dataset: Dataset, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -169,12 +212,14 @@ def _padding(dataset: Dataset, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_
     return np.zeros_like(outside) if outside.all() else outside
 
 
-def _voi(group: Dataset, grey: Float32, inside: npt.NDArray[np.bool_]) -> tuple[Float32, str]:
+def _voi(
+    dataset: Dataset, group: Dataset, grey: Float32, inside: npt.NDArray[np.bool_], signed: bool
+) -> tuple[Float32, str]:
     """Grey values to [0, 1] by VOI LUT, window or, without either, percentiles of those inside (PS3.3 C.11.2).
 
     A window in which nothing of the image can be told apart is wrong, and not used.
     """
-    stated = _stated_voi(group, grey)
+    stated = _stated_voi(dataset, group, grey, signed)
     if stated is not None and (np.ptp(stated[0][inside]) > 0 or np.ptp(grey[inside]) == 0):
         return stated
     low, high = np.percentile(grey[inside], [0.5, 99.5])
@@ -185,21 +230,30 @@ def _voi(group: Dataset, grey: Float32, inside: npt.NDArray[np.bool_]) -> tuple[
     return shown, f"0.5 to 99.5 percentile, {why}"
 
 
-def _stated_voi(group: Dataset, grey: Float32) -> tuple[Float32, str] | None:
-    if "VOILUTSequence" in group and group.VOILUTSequence[0].get("LUTData") is not None:
-        from pydicom.pixels.processing import apply_voi
-
-        table = group.VOILUTSequence[0].LUTDescriptor
-        looked_up = apply_voi(np.rint(grey).astype(np.int32), group)
-        return (looked_up.astype(np.float32) / (2 ** int(table[2]) - 1)).clip(0, 1), "VOI LUT"
+def _stated_voi(dataset: Dataset, group: Dataset, grey: Float32, signed: bool) -> tuple[Float32, str] | None:
+    if table := _table(dataset, group, "VOILUTSequence", signed):
+        return table.look_up(grey) / np.float32(2**table.bits - 1), "VOI LUT"
     centres, widths = values_of(group, "WindowCenter"), values_of(group, "WindowWidth")
     if not centres or not widths:
         return None
     centre, width = float(centres[0]), float(widths[0])
     function = (text_of(group, "VOILUTFunction") or "LINEAR").upper()
-    if width <= 0 or (function == "LINEAR" and width < 1):
+    if not width > 0 or (function == "LINEAR" and width < 1):
         return None
     return window(grey, centre, width, function), f"window {function} centre={centre:g} width={width:g}"
+
+
+def _inverted(dataset: Dataset) -> str:
+    """Why low values are shown white, or "". PresentationLUTShape is the last word where there is one.
+
+    For radiographs it repeats PhotometricInterpretation (PS3.3 C.8.11.3.1.2). In files where the two contradict each
+    other, dcmtk and dcm4che go by the shape, and so does this.
+    """
+    photometric, shape = text_of(dataset, "PhotometricInterpretation"), text_of(dataset, "PresentationLUTShape").upper()
+    is_negative = photometric == "MONOCHROME1"
+    if shape in ("IDENTITY", "INVERSE") and (shape == "INVERSE") != is_negative:
+        return "" if is_negative else "inverted (presentation LUT shape INVERSE)"
+    return "inverted (MONOCHROME1)" if is_negative else ""
 
 
 def window(grey: Float32, centre: float, width: float, function: str = "LINEAR") -> Float32:

@@ -73,11 +73,11 @@ def _group(path: Path, group: Dataset) -> DicomWaveform:
     definitions = group.ChannelDefinitionSequence
     units = []
     for row, values, definition in zip(data, raw, definitions, strict=True):
-        scale = _number(definition, "ChannelSensitivity", 1) * _number(
-            definition, "ChannelSensitivityCorrectionFactor", 1
-        )
+        sensitivity = _number(definition, "ChannelSensitivity", 0)
+        scale = (sensitivity or 1) * _number(definition, "ChannelSensitivityCorrectionFactor", 1)
         row[:] = values * scale + _number(definition, "ChannelBaseline", 0)
-        code = _code_value(definition.get("ChannelSensitivityUnitsSequence"))
+        # Without a sensitivity the samples are not calibrated (PS3.3 C.10.9.1.4.2), whatever unit is named.
+        code = _code_value(definition.get("ChannelSensitivityUnitsSequence")) if sensitivity else ""
         if code in MILLIVOLTS:
             row *= MILLIVOLTS[code]
         units.append("mV" if code in MILLIVOLTS else code)

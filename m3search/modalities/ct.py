@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
+from m3search.modalities.ct_stack import Stack, stack
 from m3search.modalities.dicom_tags import identity_of, tags_of
 from m3search.modalities.imaging import encode_thumbnail, evenly, letterbox, to_uint8
 from m3search.types import Identity, Item, Part, Tags
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 # (centre, width) in Hounsfield units, as radiologists set them.
 LUNG, MEDIASTINUM, BONE = (-600.0, 1500.0), (40.0, 400.0), (400.0, 1800.0)
 DEFAULT_WINDOWS = (LUNG, MEDIASTINUM, BONE)
-SAME_PLACE_MM = 0.01  # slices nearer than this are the same slice
 AIR = -1000.0  # Hounsfield units
 MOST_LABELS = 64  # different values in the slices that are read; an image has hundreds
 
@@ -35,16 +35,6 @@ class Slice:
 
     path: Path
     frame: int = 0  # of a DICOM file, or the axial index in a NIfTI volume
-
-
-@dataclass(frozen=True, slots=True)
-class _Stack:
-    """The slices of a DICOM series in order, and how they came into it."""
-
-    slices: tuple[Slice, ...]
-    ordered_by: str
-    doubles: int  # left out: where another slice lies
-    errors: tuple[UnreadableFile, ...]  # of files whose header cannot be read
 
 
 class CT:
@@ -96,26 +86,6 @@ class CT:
         return encode_thumbnail(windowed(part.data, window_for(part.data)))
 
 
-def order(slices: Sequence[SlicePosition]) -> tuple[list[SlicePosition], str, int]:
-    """Slices along the normal of their common orientation, rising (PS3.3 C.7.6.2.1.1); how; doubles left out.
-
-    Where a position is missing, by InstanceNumber, which a scanner may assign in any order; else by file name.
-    """
-    normals = [_normal(one.orientation) for one in slices if one.orientation]
-    if normals and all(one.position for one in slices):
-        normal = normals[0]
-        along = {one.path: float(np.dot(one.position or (), normal)) for one in slices}
-        ordered = sorted(slices, key=lambda one: (along[one.path], one.path))
-        kept = [ordered[0]]
-        for one in ordered[1:]:
-            if along[one.path] - along[kept[-1].path] > SAME_PLACE_MM:
-                kept.append(one)
-        return kept, "position along the normal", len(slices) - len(kept)
-    if all(one.instance_number is not None for one in slices):
-        return sorted(slices, key=lambda one: (one.instance_number or 0, one.path)), "instance number: no positions", 0
-    return sorted(slices, key=lambda one: one.path), "file name: no positions and no instance numbers", 0
-
-
 def slices_of(source: Source) -> tuple[Slice, ...]:
     """All slices of an item in the order its locators count them. Only headers are read.
 
@@ -123,7 +93,7 @@ def slices_of(source: Source) -> tuple[Slice, ...]:
         UnreadableFile: no file has a header that can be read.
     """
     if source.format == "dicom":
-        return _stack(source).slices
+        return tuple(Slice(one.path, one.frame) for one in _ordered(source)[0].slices)
     path = source.files[0]
     if source.format == "nifti":
         from m3search.formats import nifti
@@ -150,7 +120,7 @@ def read_slice(one: Slice, format_name: str) -> Part:
 
         volume = nifti.open_volume(one.path)
         return Part("", _without_gaps(volume.axial(one.frame)), spacing_mm=volume.spacing_mm[0])
-    return Part("", _grey(one.path)[0])
+    return Part("", _picture(one.path)[0])
 
 
 def window_for(units: Float32) -> tuple[float, float]:
@@ -165,30 +135,27 @@ def windowed(units: Float32, window: tuple[float, float]) -> UInt8:
     return to_uint8(units, centre - width / 2, centre + width / 2)
 
 
-def _stack(source: Source) -> _Stack:
+def _ordered(source: Source) -> tuple[Stack, list[UnreadableFile]]:
+    """The slices of a DICOM series, and what is wrong with files whose header cannot be read."""
     from m3search.formats import dicom
 
     errors: list[UnreadableFile] = []
-    positions = []
+    positions: list[SlicePosition] = []
     for path in source.files:
         try:
-            positions.append(dicom.read_position(path))
+            positions += dicom.read_positions(path)
         except UnreadableFile as error:
             errors.append(error)
     if not positions:
         raise errors[0]
-    ordered, by, doubles = order(positions)
-    slices = [Slice(one.path) for one in ordered]
-    if len(slices) == 1:
-        slices, by = _frames(slices[0].path, by)
-    return _Stack(tuple(slices), by, doubles, tuple(errors))
+    return stack(positions), errors
 
 
 def _read_series(source: Source, spec: InputSpec) -> Item:
     from m3search.formats import dicom, dicom_pixels
 
-    stack = _stack(source)
-    slices, errors = stack.slices, list(stack.errors)
+    ordered, errors = _ordered(source)
+    slices = ordered.slices
     decoded: list[Part] = []
     steps: tuple[str, ...] = ()
     tags, identity = Tags(), Identity()
@@ -211,9 +178,9 @@ def _read_series(source: Source, spec: InputSpec) -> Item:
     if not decoded:
         raise errors[0]
     parts = _of_one_shape(decoded)
-    found = {"same_place": stack.doubles, "unreadable": len(errors), "other_shape": len(decoded) - len(parts)}
-    provenance = {"pixels": list(steps), "slices": len(slices), "read": len(parts), "ordered_by": stack.ordered_by}
-    provenance |= {name: count for name, count in found.items() if count}
+    provenance = {"pixels": list(steps), "slices": len(slices), "read": len(parts)} | ordered.provenance()
+    left_out = {"unreadable": len(errors), "other_shape": len(decoded) - len(parts)}
+    provenance |= {name: count for name, count in left_out.items() if count}
     return Item(source, tuple(parts), tags, identity, provenance=provenance)
 
 
@@ -228,23 +195,6 @@ def _rescaling(dataset: Dataset) -> str:
 def _without_gaps(units: Float32) -> Float32:
     """Air where a voxel is not a number: so converters mark what lies outside the scanned field."""
     return np.nan_to_num(units, nan=AIR, posinf=AIR, neginf=AIR)
-
-
-def _frames(path: Path, by: str) -> tuple[list[Slice], str]:
-    """The frames of a multi-frame file as slices in order; the one slice of any other file."""
-    from m3search.formats import dicom
-
-    dataset = dicom.read_dataset(path)
-    count = dicom.frame_count(dataset)
-    if count == 1:
-        return [Slice(path)], by
-    with dicom.translated(path):
-        normal = _normal(dicom.frame_orientation(dataset) or (1, 0, 0, 0, 1, 0))
-        positions = [dicom.frame_position(dataset, frame) for frame in range(count)]
-    if any(position is None for position in positions) or len(set(positions)) == 1:
-        return [Slice(path, frame) for frame in range(count)], "frame number: no positions"
-    along = [float(np.dot(position or (), normal)) for position in positions]
-    return [Slice(path, frame) for frame in np.argsort(along, kind="stable").tolist()], "position along the normal"
 
 
 def _read_volume(source: Source, spec: InputSpec) -> Item:
@@ -276,12 +226,12 @@ def _is_label_map(parts: Sequence[Part]) -> bool:
 
 
 def _read_picture(source: Source, spec: InputSpec) -> Item:  # noqa: ARG001
-    pixels, steps = _grey(source.files[0])
+    pixels, steps = _picture(source.files[0])
     provenance: dict[str, Any] = {"pixels": [*steps, "display grey: no Hounsfield units"], "slices": 1}
     return Item(source, (Part("", pixels),), provenance=provenance)
 
 
-def _grey(path: Path) -> tuple[UInt8, tuple[str, ...]]:
+def _picture(path: Path) -> tuple[UInt8, tuple[str, ...]]:
     """A picture of a slice, uint8 (H, W), and the steps that made it so."""
     from m3search.formats import raster
 
@@ -302,8 +252,3 @@ def _channels(part: Part, spec: InputSpec) -> UInt8:
     windows = spec.windows or DEFAULT_WINDOWS
     planes = [letterbox(windowed(part.data, window), spec.size)[0] for window in windows]
     return np.stack(planes if len(planes) == 3 else [planes[0]] * 3)
-
-
-def _normal(orientation: Sequence[float] | None) -> Float32:
-    cosines = np.asarray(orientation, dtype=np.float32)
-    return np.cross(cosines[:3], cosines[3:])

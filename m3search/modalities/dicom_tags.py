@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from m3search.formats.dicom import identifiers_of
+from m3search.formats.dicom import functional_group, identifiers_of
 from m3search.types import Identity, Tags
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 def tags_of(dataset: Dataset) -> Tags:
     """Sex, age band, body part, view, laterality and year: nothing else of a header is kept."""
     sex = _code(dataset, "PatientSex")
-    side = _code(dataset, "ImageLaterality") or _code(dataset, "Laterality")
+    anatomy = functional_group(dataset, 0, "FrameAnatomySequence")
+    side = _code(dataset, "ImageLaterality") or _code(dataset, "Laterality") or _code(anatomy, "FrameLaterality")
     study_date = next((str(date) for keyword in DATES if (date := dataset.get(keyword))), "")
     return Tags(
         sex=sex if sex in SEXES else "",

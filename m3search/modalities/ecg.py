@@ -1,30 +1,29 @@
-"""ECGs from WFDB records and DICOM waveforms: the twelve leads by name, in millivolts, cut into windows."""
+"""ECGs of every carrier: the twelve leads by name, in millivolts, cut into windows."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
-from m3search.modalities.dicom_tags import age_band, identity_of, tags_of
 from m3search.modalities.ecg_layout import beside, layout_of
 from m3search.modalities.ecg_leads import (
     LEADS,
     Placement,
     arrange,
-    blank_flat,
+    blank_disconnected,
     derive_limb_leads,
     millivolts_per,
     place,
+    voltages,
 )
+from m3search.modalities.ecg_recording import Recording, open_recording
 from m3search.modalities.ecg_strip import draw_strip
-from m3search.types import Identity, Item, Part, Tags
+from m3search.types import Item, Part
 
 if TYPE_CHECKING:
     from m3search.types import Float32, Header, InputSpec, Source
@@ -36,25 +35,6 @@ CLIP = (
 GAPS = 0.5  # a lead of which more than this share is missing in a window counts as missing there
 SECOND_LOOK = 8  # times max_parts windows are tried where the first ones lie in gaps of the recording
 
-_AVERAGED = re.compile(r"median|average|mean|representative|template", re.IGNORECASE)  # MultiplexGroupLabel
-_AGE = re.compile(r"<?\bage\b>?\s*[:=]?\s*(?P<age>\d{1,3})\b", re.IGNORECASE)
-_SEX = re.compile(r"<?\b(?:sex|gender)\b>?\s*[:=]?\s*(?P<sex>male|female|m|f)\b", re.IGNORECASE)
-_MIT_BIH = re.compile(r"(?P<age>\d{1,3})\s+(?P<sex>[MF])\b")  # "69 M 1085 1629 x1"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Recording:
-    """What WFDB and DICOM have in common: channels that can be read by the second."""
-
-    path: Path
-    names: tuple[str, ...]
-    units: tuple[str, ...]
-    seconds: float
-    window: Callable[[float, float, list[int]], tuple[Float32, float]]  # start, seconds, channels -> (C, T), rate in Hz
-    tags: Tags
-    identity: Identity
-    notes: tuple[str, ...] = ()
-
 
 class ECG:
     """Resting and ambulatory ECGs: the item is the record, its parts are windows of `InputSpec.seconds`."""
@@ -63,8 +43,8 @@ class ECG:
     folder_names = frozenset({"ecg", "ecgs", "ekg", "ekgs", "electrocardiogram", "electrocardiograms", "holter"})
 
     def recognises(self, header: Header) -> bool:
-        """True for a WFDB record with an ECG channel and for DICOM ECG waveforms."""
-        if header.format == "wfdb":
+        """True for DICOM ECG waveforms, and for any other record with an ECG channel."""
+        if header.format in ("wfdb", "edf", "cart"):
             return bool(place(header.attributes["leads"]).channels)
         return header.format == "dicom" and str(header.attributes.get("SOPClassUID", "")).startswith(WAVEFORMS)
 
@@ -78,7 +58,7 @@ class ECG:
         Raises:
             UnreadableFile: WRONG_MODALITY where no channel is an ECG lead, CONSTANT where nothing ever moves.
         """
-        recording = _open_wfdb(source.files[0]) if source.format == "wfdb" else _open_dicom(source.files[0])
+        recording = open_recording(source)
         placement = place(recording.names)
         if not placement.channels:
             raise UnreadableFile(
@@ -101,6 +81,7 @@ class ECG:
             parts=parts,
             tags=recording.tags,
             identity=recording.identity,
+            text=recording.text,
             provenance=_provenance(recording, placement, derived, parts),
         )
 
@@ -150,7 +131,7 @@ def read_stretch(source: Source, start: float, seconds: float) -> Stretch:
     Raises:
         UnreadableFile: as `ECG.read`; UNSUPPORTED where the record ends before `start`.
     """
-    recording = _open_wfdb(source.files[0]) if source.format == "wfdb" else _open_dicom(source.files[0])
+    recording = open_recording(source)
     placement = place(recording.names)
     if not placement.channels:
         raise UnreadableFile(recording.path, Reason.WRONG_MODALITY, "has no channel that is named after an ECG lead")
@@ -173,7 +154,7 @@ class _Window:
     derived: tuple[str, ...]
 
 
-def _windows(recording: _Recording, placement: Placement, spec: InputSpec) -> list[_Window]:
+def _windows(recording: Recording, placement: Placement, spec: InputSpec) -> list[_Window]:
     """Windows with a signal in at least one lead, in order of time."""
     windows: list[_Window] = []
     for count in (spec.max_parts, spec.max_parts * SECOND_LOOK):
@@ -193,11 +174,12 @@ def _starts(duration: float, seconds: float, most: int) -> list[float]:
     return [float(start) for start in np.linspace(0, duration - seconds, count)]
 
 
-def _read_window(recording: _Recording, placement: Placement, start: float, seconds: float) -> _Window | None:
+def _read_window(recording: Recording, placement: Placement, start: float, seconds: float) -> _Window | None:
     numbers = placement.numbers
     data, rate_hz = recording.window(start, seconds, numbers)
     channels = {lead: (numbers.index(number), sign) for lead, (number, sign) in placement.channels.items()}
-    leads = blank_flat(arrange(data, [recording.units[number] for number in numbers], channels))
+    units = [recording.units[number] for number in numbers]
+    leads = blank_disconnected(arrange(data, units, channels), voltages(units, channels))
     if np.isnan(leads).all():
         return None
     leads, derived = derive_limb_leads(leads)
@@ -211,7 +193,7 @@ def _locator(start: float, seconds: float, duration: float) -> str:
 
 
 def _provenance(
-    recording: _Recording, placement: Placement, derived: Sequence[str], parts: Sequence[Part]
+    recording: Recording, placement: Placement, derived: Sequence[str], parts: Sequence[Part]
 ) -> dict[str, Any]:
     """Channel names stay out, since people write anything there; the standard leads they were read as are kept."""
     units = {recording.units[number] for number in placement.numbers}
@@ -250,68 +232,3 @@ def _resample(leads: Float32, rate_hz: float, to_hz: float) -> Float32:
     # "line": the ends of a window are not zero, and a jump there would ring
     resampled: Float32 = resample_poly(leads, ratio.numerator, ratio.denominator, axis=1, padtype="line")
     return resampled.astype(np.float32)
-
-
-def _open_wfdb(path: Path) -> _Recording:
-    from m3search.formats import wfdb
-
-    header = wfdb.read_header(path)
-    attributes = header.attributes
-
-    def window(start: float, seconds: float, channels: list[int]) -> tuple[Float32, float]:
-        signal = wfdb.read(header, start, seconds, channels)
-        return signal.data, signal.rate_hz
-
-    return _Recording(
-        path=path,
-        names=attributes["leads"],
-        units=attributes["units"],
-        seconds=attributes["seconds"],
-        window=window,
-        tags=_tags_from_comments(attributes["comments"], attributes["year"]),
-        identity=Identity(secrets=header.identifiers),
-        notes=attributes["notes"],
-    )
-
-
-def _tags_from_comments(comments: Sequence[str], year: int | None) -> Tags:
-    """Age and sex as PhysioNet's databases write them; nothing else of the comments leaves this function."""
-    text = "\n".join(comments)
-    mit_bih = next((match for comment in comments if (match := _MIT_BIH.match(comment))), None)
-    age, sex = _AGE.search(text) or mit_bih, _SEX.search(text) or mit_bih
-    return Tags(
-        sex=sex["sex"][0].upper() if sex else "",
-        age_band=age_band(int(age["age"])) if age else "",
-        year=year,
-    )
-
-
-def _open_dicom(path: Path) -> _Recording:
-    """The longest multiplex group with ECG leads and all sampled like it; averaged beats are no recording."""
-    from m3search.formats import dicom, dicom_waveform
-
-    dataset = dicom.read_dataset(path)
-    groups = [group for group in dicom_waveform.waveforms_of(path, dataset) if not _AVERAGED.search(group.label)]
-    groups = [group for group in groups if place(group.names).channels] or groups
-    if not groups:
-        raise UnreadableFile(path, Reason.UNSUPPORTED, "holds averaged beats only, no recording of the rhythm")
-    longest = max(groups, key=lambda group: group.data.shape[1] / group.rate_hz)
-    alike = [g for g in groups if g.rate_hz == longest.rate_hz and g.data.shape[1] == longest.data.shape[1]]
-    data = np.concatenate([group.data for group in alike])
-
-    def window(start: float, seconds: float, channels: list[int]) -> tuple[Float32, float]:
-        first = round(start * longest.rate_hz)
-        return data[channels, first : first + max(1, round(seconds * longest.rate_hz))], longest.rate_hz
-
-    with dicom.translated(path):
-        tags, identity = tags_of(dataset), identity_of(dataset)
-    return _Recording(
-        path=path,
-        names=tuple(name for group in alike for name in group.names),
-        units=tuple(unit for group in alike for unit in group.units),
-        seconds=data.shape[1] / longest.rate_hz,
-        window=window,
-        tags=tags,
-        identity=identity,
-        notes=(f"joined from {len(alike)} multiplex groups",) if len(alike) > 1 else (),
-    )

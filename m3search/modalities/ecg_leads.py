@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 LIMB_LEADS = LEADS[:6]
+IEC_CHEST = ("C1", "C2", "C3", "C4", "C5", "C6")  # IEC 60601-2-25: the electrodes of V1 to V6
 
 # Names that are not the standard one but place an electrode pair where a standard lead has it. The IEC's C1 to C6 are
-# not among them: C3 and C4 are where an EEG is taken.
+# not among them, for C3 and C4 are where an EEG is taken: see `place`.
 _SYNONYMS: Mapping[str, str] = {
     **{lead.lower(): lead for lead in LEADS},
     **{f"d{roman}": lead for roman, lead in (("i", "I"), ("ii", "II"), ("iii", "III"))},  # Romance languages: DI, DII
@@ -41,6 +42,10 @@ _CODES: Mapping[str, str] = {
     for scheme in ("2:", "5.6.3-9-")
     for number, lead in zip((1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8), LEADS, strict=True)
 }
+
+QUIETEST_MV = 0.01  # the noise of skin and amplifier alone is larger (IEC 60601-2-25 allows an amplifier 0.03)
+RAIL_MV = 4.0  # a recorder's range ends beyond: it must hold from -5 to 5 mV (IEC 60601-2-25)
+AT_RAIL = 0.5  # share of the samples
 
 _FILLER = {
     "lead",
@@ -119,6 +124,11 @@ def place(names: Sequence[str]) -> Placement:
         if lead not in found or name.strip().lower() == lead.lower():  # "II" goes before "MLII"
             found[lead] = (number, sign)
     notes: tuple[str, ...] = ()
+    plain = [name.strip().upper() for name in names]
+    if set(LIMB_LEADS) & found.keys() and set(IEC_CHEST) <= set(plain):  # all six, beside limb leads: no EEG
+        for lead, electrode in zip(LEADS[6:], IEC_CHEST, strict=True):
+            found.setdefault(lead, (plain.index(electrode), 1))
+        notes = ("C1 to C6 beside limb leads: read as V1 to V6",)
     if not found:
         unnamed = next((number for number, name in enumerate(names) if is_unnamed_ecg(name)), None)
         if unnamed is not None:
@@ -136,10 +146,25 @@ def arrange(data: npt.NDArray[Any], units: Sequence[str], channels: Mapping[str,
     return leads
 
 
-def blank_flat(leads: Float32) -> Float32:
-    """Leads without any change become NaN: a living, connected patient always moves the last bit."""
-    flat = ~(np.fmax.reduce(leads, axis=1) > np.fmin.reduce(leads, axis=1))  # fmax and fmin pass over NaN
-    return np.where(flat[:, None], np.float32(np.nan), leads)
+def voltages(units: Sequence[str], channels: Mapping[str, tuple[int, int]]) -> npt.NDArray[np.bool_]:
+    """bool (12,): the leads whose unit is a voltage."""
+    calibrated = {lead for lead, (number, _) in channels.items() if millivolts_per(units[number]) is not None}
+    return np.array([lead in calibrated for lead in LEADS])
+
+
+def blank_disconnected(leads: Float32, calibrated: npt.NDArray[np.bool_]) -> Float32:
+    """(12, T) with NaN for leads that show no heart: a living, connected patient always moves the last bit.
+
+    Where the unit is a voltage (`calibrated`, (12,)), also those that move less than any amplifier's noise, and those
+    that lie at the end of its range most of the time, as an electrode that has come off does.
+    """
+    highest, lowest = np.fmax.reduce(leads, axis=1), np.fmin.reduce(leads, axis=1)  # fmax and fmin pass over NaN
+    silent = ~(highest - lowest > np.where(calibrated, QUIETEST_MV, 0))
+    for row in np.flatnonzero(calibrated & ~silent):
+        there = leads[row][np.isfinite(leads[row])]
+        for rail in (highest[row], lowest[row]):
+            silent[row] |= bool(abs(rail) >= RAIL_MV and (there == rail).mean() > AT_RAIL)
+    return np.where(silent[:, None], np.float32(np.nan), leads)
 
 
 def derive_limb_leads(leads: Float32) -> tuple[Float32, tuple[str, ...]]:

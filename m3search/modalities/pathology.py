@@ -12,7 +12,7 @@ from m3search.formats.slide import open_slide
 from m3search.formats.slide_dicom import DicomSlide
 from m3search.modalities import dicom_tags
 from m3search.modalities.imaging import encode_thumbnail, refuse_constant
-from m3search.modalities.tissue import choose_tiles, find_tissue
+from m3search.modalities.tissue import choose_tiles, find_ink, find_tissue
 from m3search.modalities.visible_light import read_photographs
 from m3search.types import Identity, Item, Part, Tags
 
@@ -116,6 +116,7 @@ def _read_tiles(slide: Slide, spec: InputSpec) -> tuple[tuple[Part, ...], dict[s
         )
         for tile in tiles
     )
+    ink = float(find_ink(overview).mean())
     return parts, {
         "reader": slide.reader,
         "size": [slide.width, slide.height],
@@ -125,7 +126,7 @@ def _read_tiles(slide: Slide, spec: InputSpec) -> tuple[tuple[Part, ...], dict[s
         "tile_level": slide.level_for(side / spec.size),
         "tissue": "not told from the background: the whole slide" if tissue is None else round(float(mask.mean()), 4),
         "tiles": len(parts),
-    }
+    } | ({"pen_marks": round(ink, 4)} if ink else {})
 
 
 def _describe(slide: Slide) -> tuple[Tags, Identity]:

@@ -55,7 +55,7 @@ def header_of(path: Path) -> Header:
         if name is None:
             if (record := path.with_suffix(".hea")).is_file():
                 raise UnreadableFile(path, Reason.UNKNOWN_FORMAT, f"holds samples only; name its record: {record.name}")
-            known = "DICOM, NIfTI, WFDB, whole slides, PNG, JPEG, TIFF"
+            known = "DICOM, NIfTI, WFDB, EDF, SCP-ECG, aECG, MUSE XML, whole slides, PNG, JPEG, TIFF"
             raise UnreadableFile(
                 path, Reason.UNKNOWN_FORMAT, f"its content is of no format that is read here ({known})"
             )
@@ -202,9 +202,8 @@ def unreadable(path: Path, error: BaseException) -> UnreadableFile:
 def kind_of(header: Header) -> str:
     """What a file that no modality claims is, for a message: "a magnetic resonance image (DICOM MR)"."""
     if header.format != "dicom":
-        return {"nifti": "this NIfTI volume", "wfdb": "this record", "slide": "this slide"}.get(
-            header.format, "this file"
-        )
+        records = dict.fromkeys(("wfdb", "edf", "cart"), "this record")
+        return ({"nifti": "this NIfTI volume", "slide": "this slide"} | records).get(header.format, "this file")
     kind = _dicom_kind(header)
     if kind in DICOM_KINDS:
         return f"{DICOM_KINDS[kind]} (DICOM {kind})"

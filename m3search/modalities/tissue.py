@@ -18,6 +18,12 @@ COLOUR_RANGE = (6.0, 20.0)  # 8-bit chroma: Otsu's threshold is kept between gla
 COLOURLESS = 6.0  # below this 99th percentile of chroma a slide has no colour: darkness decides
 LEAST_TISSUE = 0.001  # share of the overview below which no tissue was found
 LEAST_IN_TILE = 0.05  # share of a tile that must be tissue
+# Optical densities (log10) by which ink is told from stain. Haematoxylin, eosin, DAB and fast red absorb green at
+# least as much as red (Ruifrok & Johnston 2001); blue and green ink absorb red more. Red ink lets only red through.
+MORE_RED_ABSORBED = 0.1  # than green, by blue and green ink
+RED_INK = (0.7, 0.7, 0.2)  # of green at least; of blue, then of red: share of green's density, at least and at most
+INK_MARGIN = 2  # overview pixels around ink, where it fades
+MOST_INK = 0.8  # share of all colour: above, it is a stain (trichrome, Alcian blue) and not ink
 FULL = (0.9, 0.5)  # tiles covered by this much tissue are as good as any: among them, spread decides
 
 
@@ -34,16 +40,40 @@ class Tile:
 def find_tissue(overview: UInt8) -> Mask | None:
     """bool (H, W), True on tissue, for uint8 (H, W, 3); None where none can be told from the glass.
 
-    Stains are coloured, glass, dust and shadows are grey: chroma (maximum minus minimum of the channels) is cut by
-    Otsu's threshold, which is bounded, because on a slide full of tissue Otsu would part the pale from the dark.
+    Stains are coloured, glass, dust, shadows and black ink are grey: chroma (maximum minus minimum of the channels) is
+    cut by Otsu's threshold, which is bounded, because on a slide full of tissue Otsu would part the pale from the dark.
+    Coloured ink is left out.
     """
     smooth = _smoothed(overview)
     chroma = smooth.max(axis=2) - smooth.min(axis=2)
+    ink = np.zeros(chroma.shape, dtype=np.bool_)
     if float(np.percentile(chroma, 99)) < COLOURLESS:
         grey = smooth.mean(axis=2)
         chroma = np.abs(grey - np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
-    mask = chroma > np.clip(otsu(chroma), *COLOUR_RANGE)
+    else:
+        ink = find_ink(overview)
+    mask: Mask = (chroma > np.clip(otsu(chroma[~ink]), *COLOUR_RANGE)) & ~ink
     return mask if mask.mean() >= LEAST_TISSUE else None
+
+
+def find_ink(overview: UInt8) -> Mask:
+    """bool (H, W), True where the glass was marked with a blue, green or red pen, or a margin of the tissue with ink.
+
+    The brightest colour is taken for that of the light: some cameras make all glass green.
+    """
+    from scipy import ndimage
+
+    smooth = _smoothed(overview)
+    light = np.percentile(smooth.reshape(-1, 3), 99, axis=0).clip(128, 255).astype(np.float32)
+    red, green, blue = np.moveaxis(-np.log10((smooth / light).clip(1 / 255, 1)), 2, 0)
+    dense, blue_share, red_share = RED_INK
+    ink = red - green > MORE_RED_ABSORBED
+    ink |= (green > dense) & (blue > blue_share * green) & (red < red_share * green)
+    coloured = smooth.max(axis=2) - smooth.min(axis=2) > COLOUR_RANGE[1]
+    if ink.sum() > MOST_INK * coloured.sum():
+        return np.zeros_like(ink)
+    grown: Mask = ndimage.binary_dilation(ink, iterations=INK_MARGIN)
+    return grown
 
 
 def otsu(values: npt.NDArray[np.float32]) -> float:

@@ -159,8 +159,8 @@ class LanceStore:
 
     # Reading the record -----------------------------------------------------------------------------------------------
     def ledger(self) -> pa.Table:
-        """item_id, uri, series_key, described and files of every item: what a run compares the archive with."""
-        return self._scan(["item_id", "uri", "series_key", "described", "files"]).to_arrow()
+        """item_id, uri, keys of series and study, described, files of every item: what a run compares archives with."""
+        return self._scan(["item_id", "uri", "series_key", "study_key", "described", "files"]).to_arrow()
 
     def rows(self, item_ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """These items in the order asked; ids that are not there are left out. `columns` None is all of them."""

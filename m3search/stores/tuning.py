@@ -1,8 +1,9 @@
 """How hard an inverted file has to look to keep the recall it promises; found out when it is built.
 
 Text queries lie outside the distribution of image vectors, and lists that serve an image well may miss a text's
-neighbours. So both kinds of query are tried against exact answers, and the worse one counts. Of each kind, every other
-query chooses the setting, and the others tell what it reaches.
+neighbours. So every kind of query is tried against exact answers, and the worst one counts: items, texts as they are,
+texts less their mean, as calibration asks with them. Of each kind, every other query chooses the setting, and the
+others tell what it reaches.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ TARGET = 0.99  # recall that is promised
 SURE = 1.645  # standard errors by which the target must be passed: queries like these reach it 19 times in 20
 DEPTHS = (10, 32, 100, 320)  # k for which settings are found; in between, the deeper one's serves
 FACTORS = (2, 4, 8, 16, 32)  # candidates scored in full, as multiples of the depth
-QUERIES = 1000  # of each kind, at most
+QUERIES = 500  # of each kind, at most
+SLOWER = 1.5  # times the fastest setting so far: whoever compares still more in full will not be faster
 REPEATS = 3  # timings of a setting, of which the best counts: machines have other things to do
 BLOCK = 65536  # vectors compared at a time
 MIXED = 3  # items whose mean stands for a text where the index has none
@@ -48,7 +50,7 @@ class Tuning:
     lists: int
     settings: tuple[Setting, ...]
     recall_items: float  # at the first depth, of items of the index asking for their neighbours
-    recall_texts: float
+    recall_texts: float  # of texts in the form that reaches less
     target: float = TARGET
     texts: str = "stored"  # "stored": text vectors of the index; "made": mixtures of items, where it has none
 
@@ -99,9 +101,8 @@ class Trial:
     itself: Rows  # (Q,) the row that a query is, which does not count; -1 for none
 
     def half(self, odd: bool) -> Trial:
-        """Two of every four queries, so that texts of both forms are in each half."""
-        some = np.flatnonzero((np.arange(len(self.queries)) // 2) % 2 == int(odd))
-        return Trial(self.queries[some], self.exact[some], self.itself[some])
+        """Every other query."""
+        return Trial(self.queries[odd::2], self.exact[odd::2], self.itself[odd::2])
 
     def recall(self, lists: InvertedFile, setting: Setting) -> float:
         """Share of the exact `depth` neighbours that are found."""
@@ -140,21 +141,21 @@ def tune(
     """
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(vectors), min(most, len(vectors)), replace=False))
-    of_items = vectors[chosen].astype(np.float32)
     stored = len(texts) > 0
-    of_texts = _texts(texts, most, rng) if stored else _mixtures(vectors, most, rng)
-    itself = np.concatenate([chosen, np.full(len(of_texts), -1)])
-    queries = np.concatenate([of_items, of_texts])
-    exact = neighbours(vectors, queries, itself, max(DEPTHS))
-    kinds = [
-        Trial(queries[some], exact[some], itself[some])
-        for some in (slice(None, len(of_items)), slice(len(of_items), None))
+    asked = [
+        vectors[chosen].astype(np.float32),
+        *(_texts(texts, most, rng) if stored else _mixtures(vectors, most, rng)),
     ]
+    queries = np.concatenate(asked)
+    itself = np.concatenate([chosen, np.full(len(queries) - len(chosen), -1)])
+    exact = neighbours(vectors, queries, itself, max(DEPTHS))
+    ends = np.cumsum([len(some) for some in asked])[:-1]
+    kinds = [Trial(*parts) for parts in zip(*(np.split(of, ends) for of in (queries, exact, itself)), strict=True)]
     settings: list[Setting] = []
     for depth in (depth for depth in DEPTHS if depth < len(vectors)):
         settings.append(_held(lists, kinds, _chosen(lists, kinds, depth, target), target))
-    items, words = (kind.half(odd=True).recall(lists, settings[0]) for kind in kinds)
-    return Tuning(lists.lists, tuple(settings), items, words, target, "stored" if stored else "made")
+    items, *words = (kind.half(odd=True).recall(lists, settings[0]) for kind in kinds)
+    return Tuning(lists.lists, tuple(settings), items, min(words), target, "stored" if stored else "made")
 
 
 def neighbours(
@@ -188,6 +189,8 @@ def _chosen(lists: InvertedFile, kinds: Sequence[Trial], depth: int, target: flo
         took = min(_seconds(lists, queries, setting) for _ in range(REPEATS))
         if took < least:
             fastest, least = setting, took
+        elif took > SLOWER * least:
+            break
     return fastest
 
 
@@ -236,18 +239,17 @@ def _steps(most: int) -> int:
     return step + 1
 
 
-def _texts(texts: npt.NDArray[np.float16], most: int, rng: np.random.Generator) -> Float32:
-    """(most, D) at most: every other one less the mean of all, as calibration asks with them."""
+def _texts(texts: npt.NDArray[np.float16], most: int, rng: np.random.Generator) -> list[Float32]:
+    """(most, D) at most: as they are, and less the mean of all, as calibration asks with them."""
     drawn = texts[rng.permutation(len(texts))[:most]].astype(np.float32)
-    drawn[1::2] = _unit(drawn[1::2] - texts.mean(axis=0, dtype=np.float32))
-    return drawn
+    return [drawn, _unit(drawn - texts.mean(axis=0, dtype=np.float32))]
 
 
-def _mixtures(vectors: npt.NDArray[np.float16], count: int, rng: np.random.Generator) -> Float32:
+def _mixtures(vectors: npt.NDArray[np.float16], count: int, rng: np.random.Generator) -> list[Float32]:
     """(count, D) directions that lie between items, and away from their mean, as texts do."""
     drawn = vectors[np.sort(rng.choice(len(vectors), min(20_000, len(vectors)), replace=False))].astype(np.float32)
     several = drawn[rng.integers(len(drawn), size=(count, MIXED))].mean(axis=1)
-    return _unit(several - drawn.mean(axis=0))
+    return [_unit(several - drawn.mean(axis=0))]
 
 
 def _unit(vectors: Float32) -> Float32:

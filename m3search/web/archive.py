@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from m3search.indexer.ledger import FileEntry
 from m3search.privacy import OTHER_ARCHIVE, PathMask, Pseudonyms
 from m3search.types import Source
 from m3search.web.errors import archive_away, file_changed
@@ -20,16 +20,6 @@ COLUMNS = ("item_id", "uri", "locator", "modality", "modality_from", "format", "
 ALONE = {"wfdb": ".hea"}  # of an item of several files, the one that its reader is given
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file as the index's ledger has it."""
-
-    path: str  # masked, relative to its archive
-    size: int
-    mtime_ns: int
-    digest: str
-
-
 class Finder:
     """Finds files of one index."""
 
@@ -38,7 +28,7 @@ class Finder:
         self._pseudonyms = Pseudonyms.load(index.key_file) if index.key_file.exists() else None
         self._masks: dict[str, PathMask] = {}  # by prefix: masked names cost a digest of every name beside them, once
 
-    def find(self, entry: Entry) -> Path | None:
+    def find(self, entry: FileEntry) -> Path | None:
         """The real path of an entry inside its archive; None where it is not there, or a link leads elsewhere."""
         prefix = found.group() if (found := OTHER_ARCHIVE.match(entry.path)) else ""
         place = int(prefix[1:-1]) if prefix else 0
@@ -52,7 +42,7 @@ class Finder:
             return None
         return path if path.is_relative_to(root) and path.is_file() and os.access(path, os.R_OK) else None
 
-    def first_whole(self, copies: Sequence[Entry]) -> tuple[Entry, Path]:
+    def first_whole(self, copies: Sequence[FileEntry]) -> tuple[FileEntry, Path]:
         """The first of equal files that is there as it was indexed.
 
         Raises:
@@ -67,7 +57,7 @@ class Finder:
         raise file_changed() if changed else archive_away()
 
 
-def is_as_indexed(entry: Entry, path: Path) -> bool:
+def is_as_indexed(entry: FileEntry, path: Path) -> bool:
     """By size and time, as index runs tell it."""
     stat = path.stat()
     return (stat.st_size, stat.st_mtime_ns) == (entry.size, entry.mtime_ns)
@@ -82,7 +72,7 @@ def source_of(index: IndexFolder, row: dict[str, Any]) -> Source:
     Raises:
         ApiError: the archive is away, a file is gone or has changed, or a link leads out of the archive.
     """
-    entries = [Entry(**file) for file in row["files"] or ()]
+    entries = _entries(row)
     finder = Finder(index)
     if str(row["locator"] or "").startswith("series="):
         files = _series(finder, entries)
@@ -94,10 +84,16 @@ def source_of(index: IndexFolder, row: dict[str, Any]) -> Source:
 def is_there(index: IndexFolder, row: dict[str, Any]) -> bool:
     """Whether the first file of an item can be reached; the others are looked at when they are read."""
     finder = Finder(index)
-    return any(finder.find(Entry(**file)) is not None for file in (row["files"] or ())[:1])
+    return any(finder.find(entry) is not None for entry in _entries(row)[:1])
 
 
-def _single(finder: Finder, row: dict[str, Any], entries: Sequence[Entry]) -> Path:
+def _entries(row: dict[str, Any]) -> list[FileEntry]:
+    """The item's own files, without reports on its study."""
+    entries = (FileEntry(**file) for file in row["files"] or ())
+    return [entry for entry in entries if not entry.is_report]
+
+
+def _single(finder: Finder, row: dict[str, Any], entries: Sequence[FileEntry]) -> Path:
     """The file that names an item, or a copy of it. Its companions, which lie beside it, must be whole too."""
     named = [entry for entry in entries if entry.path == row["uri"]]
     suffix, digests = ALONE.get(row["format"], ""), {entry.digest for entry in named}
@@ -114,9 +110,9 @@ def _single(finder: Finder, row: dict[str, Any], entries: Sequence[Entry]) -> Pa
     return path
 
 
-def _series(finder: Finder, entries: Sequence[Entry]) -> tuple[Path, ...]:
+def _series(finder: Finder, entries: Sequence[FileEntry]) -> tuple[Path, ...]:
     """Every slice once, from whichever copy is whole."""
-    copies: dict[str, list[Entry]] = {}
+    copies: dict[str, list[FileEntry]] = {}
     for entry in entries:
         copies.setdefault(entry.digest, []).append(entry)
     return tuple(sorted(finder.first_whole(same)[1] for same in copies.values()))

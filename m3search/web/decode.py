@@ -33,6 +33,9 @@ def look(paths: Sequence[Path], modality: str) -> Looked:
     """
     word = Word(hint=modality, hint_from="option") if modality else Word()
     found = [one for path in paths if (one := inspect(path, word)) is not None]
+    if found and all(one.report for one in found):
+        raise UnreadableFile(paths[0], Reason.UNSUPPORTED, "is a report; search with its words instead")
+    found = [one for one in found if not one.report]
     if not found:
         raise UnreadableFile(
             paths[0],

@@ -328,6 +328,14 @@ def test_samples_are_scaled_and_empty_elements_mean_their_defaults(tmp_path: Pat
     assert (group.units, group.rate_hz) == (("mV", "mV"), 500)
 
 
+def test_samples_without_a_sensitivity_are_of_no_unit(tmp_path: Path) -> None:
+    dataset = ecg(np.array([[-1000, 4], [32767, -2]]))
+    del dataset.WaveformSequence[0].ChannelDefinitionSequence[0].ChannelSensitivity
+    (group,) = read_waveforms(saved(dataset, tmp_path / "a.dcm"))
+    assert group.units == ("", "mV")
+    assert group.data[0].tolist() == [-1000, 32767]
+
+
 @pytest.mark.parametrize(
     ("elements", "expected"),
     [

@@ -14,6 +14,7 @@ import pytest
 from m3search import formats
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats import nifti
+from tests.references.independent import itk_volume
 
 SHAPE = (5, 6, 7)
 RAS = np.random.default_rng(0).integers(-1000, 1000, SHAPE).astype(np.int16)
@@ -64,6 +65,16 @@ def test_every_stored_orientation_is_shown_alike(tmp_path: Path, codes: str, suf
         assert plane.dtype == np.float32
         np.testing.assert_array_equal(plane, RAS[::-1, ::-1, index].T)
     assert volume.steps == (() if codes == "RAS" else (f"reoriented from {codes} to RAS",))
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PSR", "SAL"])
+def test_itk_sees_the_same_volume(tmp_path: Path, codes: str) -> None:
+    image = image_as(codes)
+    image.header.set_slope_inter(0.5, -1024)
+    image.to_filename(path := tmp_path / "volume.nii.gz")
+    volume = nifti.open_volume(path)
+    ours = np.stack([volume.axial(index) for index in range(len(volume))])
+    np.testing.assert_allclose(ours, itk_volume(path), atol=1e-3)
 
 
 def test_anterior_is_up_left_is_on_the_right_and_slices_rise_to_the_head(tmp_path: Path) -> None:

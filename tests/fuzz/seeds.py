@@ -17,8 +17,11 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
+from m3search.formats.dicom_report import ENCAPSULATED_PDF
 from m3search.phantoms import dicom, ecg, examine, files, picture
 from m3search.phantoms.ct import Volume
+from tests.formats import ecg_files
+from tests.formats.test_dicom_report import pdf, write_report
 
 SIDE = 96  # pixels of a picture's longer side, about
 STRIDE = 4  # of a CT volume's rows and columns
@@ -196,6 +199,15 @@ def _report(folder: Path) -> None:
     dataset.save_as(folder / "report.dcm", enforce_file_format=True)
 
 
+def _pdf(folder: Path) -> None:
+    """A report as encapsulated PDF."""
+    write_report(folder / "report.dcm", [], ENCAPSULATED_PDF, EncapsulatedDocument=pdf("No pleural effusion."))
+
+
+def _cart(name: str, write: Callable[[Any], bytes]) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes(write(ecg_files.counts(SECONDS))) and None
+
+
 def _nifti(suffix: str) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         files.write_nifti(folder / "ct.nii.gz", _volume())
@@ -276,10 +288,15 @@ KINDS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "dicom slide": ("any", _slide_dicom),
     "dicom ecg": ("any", _waveform),
     "dicom report": ("any", _report),
+    "dicom pdf": ("any", _pdf),
     "nifti": ("any", _nifti(".nii")),
     "nifti gzip": ("any", _nifti(".nii.gz")),
     "wfdb": ("any", _wfdb),
     "wfdb 212": ("any", _wfdb_212),
+    "edf": ("any", lambda folder: ecg_files.write_edf(folder / "ecg.edf", ecg_files.counts(SECONDS)) and None),
+    "scp": ("any", _cart("ecg.scp", ecg_files.scp)),
+    "aecg": ("any", _cart("ecg.xml", ecg_files.aecg)),
+    "muse": ("any", _cart("ecg.xml", ecg_files.muse)),
     "pyramid jpeg": ("any", _pyramid(lossy=True)),
     "pyramid deflate": ("any", _pyramid(lossy=False)),
     "png": ("retina", _raster("eye.png", _pillow("PNG"))),

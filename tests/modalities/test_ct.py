@@ -254,6 +254,19 @@ def test_frames_of_enhanced_ct_are_slices(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(opened) <= 2  # not once a frame
 
 
+def test_frames_of_all_files_of_an_enhanced_series_are_slices(tmp_path: Path) -> None:
+    """A long acquisition is split over instances, a concatenation (PS3.3 C.7.6.16.2.2.4)."""
+    item = read(enhanced(tmp_path / "2.dcm", [9, 3, 15]), enhanced(tmp_path / "1.dcm", [0, 6, 12]))
+    assert levels(item) == [0, 3, 6, 9, 12, 15]
+    assert [part.locator for part in item.parts] == [f"slice={index}" for index in range(6)]
+
+
+def test_frames_of_one_place_follow_each_other_in_time(tmp_path: Path) -> None:
+    item = read(enhanced(tmp_path / "perfusion.dcm", [3, 3, 3]))
+    assert len(item.parts) == 3
+    assert item.provenance["ordered_by"] == "frame number: no positions"
+
+
 def test_nifti_and_dicom_of_the_same_patient_look_alike(tmp_path: Path) -> None:
     """A volume in patient coordinates, written both ways: DICOM is LPS+, NIfTI is RAS+."""
     ras = np.random.default_rng(1).integers(-1000, 1000, (16, 16, 4)).astype(np.int16)

@@ -90,3 +90,14 @@ def test_identity_holds_what_is_to_be_masked_and_does_not_print_it() -> None:
     assert (identity.patient_id, identity.study_uid, identity.series_uid) == ("ID-77", "1.2", "1.3")
     assert {"ID-77", "Doe", "Jane", "19431207", "1943-12-07", "ACC-4711", "Strange"} <= set(identity.secrets)
     assert not [secret for secret in identity.secrets if secret in repr(identity)]
+
+
+@pytest.mark.parametrize("level", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+def test_laterality_of_multi_frame_images(level: str) -> None:
+    """PS3.3 C.7.6.16.2.8: enhanced images state it in a functional group."""
+    anatomy, group, dataset = Dataset(), Dataset(), Dataset()
+    anatomy.FrameLaterality, group.FrameAnatomySequence = "R", [anatomy]
+    setattr(dataset, level, [group])
+    assert tags_of(dataset).laterality == "R"
+    dataset.ImageLaterality = "L"
+    assert tags_of(dataset).laterality == "L"

@@ -19,7 +19,7 @@ from m3search.formats import dicom, wfdb
 from m3search.modalities.ecg import CLIP, ECG
 from m3search.modalities.ecg_leads import (
     LEADS,
-    blank_flat,
+    blank_disconnected,
     derive_limb_leads,
     is_unnamed_ecg,
     lead_of,
@@ -48,11 +48,12 @@ def write(
     units: str = "mV",
     rate: int = 500,
     comments: tuple[str, ...] = (),
+    gain: float = 3000,
 ) -> Source:
     leads = len(names)
     library.wrsamp(
         "rec", fs=rate, units=[units] * leads, sig_name=names, p_signal=signal.T, fmt=["16"] * leads,
-        adc_gain=[3000] * leads, baseline=[0] * leads, comments=list(comments), write_dir=str(folder),
+        adc_gain=[gain] * leads, baseline=[0] * leads, comments=list(comments), write_dir=str(folder),
     )  # fmt: skip
     return Source("ecg", "wfdb", (folder / "rec.hea",))
 
@@ -114,8 +115,8 @@ def test_leads_are_found_by_name_whatever_their_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("units", "scale"), [("uV", 1e-3), ("V", 1e3), ("NU", 1.0)])
 def test_units_become_millivolts(tmp_path: Path, units: str, scale: float) -> None:
-    item = read(write(tmp_path, heart(10), list(LEADS), units=units))
-    np.testing.assert_allclose(item.parts[0].data, heart(10) * scale, atol=1e-3 * scale)
+    item = read(write(tmp_path, heart(10) / scale, list(LEADS), units=units, gain=3000 * scale))
+    np.testing.assert_allclose(item.parts[0].data, heart(10), atol=1e-3)
     assert item.provenance["calibrated"] is (units != "NU")
 
 
@@ -143,7 +144,42 @@ def test_disconnected_lead_is_missing_and_a_flat_record_is_refused(tmp_path: Pat
     item = read(write(tmp_path, signal, list(LEADS)))
     assert item.provenance["missing_leads"] == ["V3"]
     assert reason_of(write(tmp_path, np.full((12, 5000), 0.5), list(LEADS))) is Reason.CONSTANT
-    assert np.isnan(blank_flat(np.full((12, 9), np.nan, dtype=np.float32))).all()
+    empty = np.full((12, 9), np.nan, dtype=np.float32)
+    assert np.isnan(blank_disconnected(empty, np.ones(12, dtype=bool))).all()
+
+
+def test_a_lead_that_shows_no_heart_is_missing() -> None:
+    leads = heart(10).astype(np.float32) + np.random.default_rng(1).normal(0, 0.01, (12, 5000)).astype(np.float32)
+    leads[1] = 0.005 * (np.arange(5000) % 97 == 0)  # the last bit of an amplifier without patient
+    leads[7] = np.where(np.arange(5000) % 500 < 60, leads[7], 5.0)  # an electrode that touches now and then
+    leads[8] *= 0.1  # low voltage, and yet a heart
+    leads[9, 2000:2100] = 5.0  # a moment at the rail
+    found = blank_disconnected(leads, np.ones(12, dtype=bool))
+    assert np.flatnonzero(np.isnan(found).all(axis=1)).tolist() == [1, 7]
+    unscaled = blank_disconnected(leads / 1000, np.zeros(12, dtype=bool))  # of no known unit: small may be anything
+    assert not np.isnan(unscaled).any()
+
+
+def test_spikes_of_a_pacemaker_are_kept(tmp_path: Path) -> None:
+    """2 ms wide: read as they are, and still there at 100 samples a second, though they are narrower than a sample."""
+    signal = heart(10)
+    spikes = np.arange(70, 5000, 400)  # 160 ms before each beat
+    signal[:, spikes] += 4.0
+    item = read(write(tmp_path, signal, list(LEADS)))
+    np.testing.assert_allclose(item.parts[0].data, signal, atol=1e-3)
+    without = ECG().prepare(read(write(tmp_path, heart(10), list(LEADS))), SPEC)[0]
+    added = ECG().prepare(item, SPEC)[0] - without
+    assert added[:, spikes // 5].min() > 0.5
+    assert np.abs(np.delete(added, np.add.outer(spikes // 5, range(-8, 9)).ravel() % 1000, axis=1)).max() < 0.05
+
+
+def test_iec_chest_leads_are_known_by_all_six_beside_limb_leads(tmp_path: Path) -> None:
+    names = [*LEADS[:6], *(f"C{number}" for number in range(1, 7))]
+    item = read(write(tmp_path, heart(10), names))
+    np.testing.assert_allclose(item.parts[0].data, heart(10), atol=1e-3)
+    assert any("V1 to V6" in note for note in item.provenance["notes"])
+    assert set(place(["I", "C3", "C4"]).channels) == {"I"}  # sleep laboratories record both
+    assert not place([f"C{number}" for number in range(1, 7)]).channels
 
 
 def test_record_without_ecg_is_of_another_modality(tmp_path: Path) -> None:
@@ -202,6 +238,22 @@ def test_prepare_from_every_usual_rate(rate: int) -> None:
     )
     inputs = ECG().prepare(item, SPEC)[0, 0]
     np.testing.assert_allclose(inputs[50:-50], np.sin(2 * np.pi * 3 * np.arange(1000) / 100)[50:-50], atol=0.02)
+
+
+@pytest.mark.parametrize("rate", [250, 360, 500, 1000])
+def test_another_way_of_resampling_gives_the_same(rate: int) -> None:
+    """scipy's FFT, which wfdb.processing uses; ours is a polyphase filter. Of what 100 Hz holds, to 30 Hz."""
+    from scipy.signal import resample
+
+    spectrum = np.zeros(5 * rate + 1, dtype=complex)
+    rng = np.random.default_rng(rate)
+    spectrum[1:300] = rng.normal(size=299) + 1j * rng.normal(size=299)  # a line every 0.1 Hz
+    signal = np.fft.irfft(spectrum, 10 * rate)
+    signal /= np.abs(signal).max()
+    part = Part("", np.tile(signal, (12, 1)).astype(np.float32), rate_hz=rate)
+    ours = ECG().prepare(Item(Source("ecg", "wfdb", ()), (part,)), SPEC)[0, 4]
+    theirs = resample(signal - np.median(signal), 1000)
+    np.testing.assert_allclose(ours[20:-20], theirs[20:-20], atol=0.01)
 
 
 def test_prepare_pads_clips_bridges_and_masks() -> None:

@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats import dicom, slide
 from m3search.modalities.pathology import Pathology
-from m3search.modalities.tissue import choose_tiles, find_tissue, otsu
+from m3search.modalities.tissue import choose_tiles, find_ink, find_tissue, otsu
 from m3search.types import InputSpec, Item, Source
 
 SPEC = InputSpec("image", size=64, max_parts=6, tile_mpp=1.0)
@@ -83,6 +83,59 @@ def test_colourless_slide_by_its_darkness_and_empty_glass_not_at_all() -> None:
     assert mask[100, 100]
     assert not mask[10, 10]
     assert find_tissue(np.full((200, 200, 3), 243, np.uint8)) is None
+
+
+INKS = {
+    "blue": (30, 60, 150),
+    "green": (20, 110, 70),
+    "red": (215, 20, 35),
+    "black": (25, 25, 30),
+    "teal": (90, 170, 170),
+}
+STAINS = {  # brightness through haematoxylin, eosin, DAB, fast red, erythrocytes, melanin
+    "haematoxylin": (96, 78, 160), "eosin": (226, 140, 180), "DAB": (130, 85, 50), "fast red": (205, 60, 90),
+    "blood": (200, 75, 80), "melanin": (70, 45, 35),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("colour", INKS.values(), ids=INKS)
+def test_pen_marks_are_no_tissue(colour: tuple[int, int, int]) -> None:
+    picture = slide_picture()[::2, ::2].copy()
+    picture[40:480, 60:80] = colour  # a stroke over glass
+    picture[300:312, 240:440] = colour  # and one over the tissue
+    mask = find_tissue(picture)
+    assert mask is not None
+    assert not mask[44:476, 64:76].any()
+    assert not mask[303:309, 250:430].any() or colour == INKS["black"]  # what lies beside it has colour
+    assert mask[380:420, 300:420].all()
+
+
+@pytest.mark.parametrize("colour", STAINS.values(), ids=STAINS)
+@pytest.mark.parametrize("light", [(255, 255, 255), (190, 250, 225)], ids=["white light", "green light"])
+def test_no_usual_stain_is_taken_for_ink(colour: tuple[int, int, int], light: tuple[int, int, int]) -> None:
+    picture = slide_picture()[::2, ::2].copy()
+    noise = np.random.default_rng(2).normal(0, 8, (100, 100, 3))
+    picture[300:400, 300:400] = np.clip(np.array(colour) + noise, 0, 255)
+    assert not find_ink((picture * (np.array(light) / 255)).astype(np.uint8)).any()
+
+
+def test_a_slide_stained_like_ink_is_tissue() -> None:
+    """Alcian blue, aniline blue: where nearly all colour is of ink, it is none."""
+    picture = slide_picture()[::2, ::2].copy()
+    y, x = np.mgrid[: SIZE // 2, : SIZE // 2]
+    picture[np.hypot(x - 360, y - 350) < 116] = (70, 130, 190)
+    mask = find_tissue(picture)
+    assert mask is not None
+    assert mask[350, 360]
+
+
+def test_pen_marks_are_recorded_and_get_no_tile(tmp_path: Path) -> None:
+    picture = slide_picture().copy()
+    picture[:, 100:300] = INKS["blue"]
+    item = read(write_slide(tmp_path / "s.tif", picture), replace(SPEC, max_parts=99))
+    assert item.provenance["pen_marks"] == pytest.approx(200 / SIZE, abs=0.02)
+    assert min(x for x, _ in places(item)) > 300
+    assert "pen_marks" not in read(write_slide(tmp_path / "t.tif", slide_picture())).provenance
 
 
 def test_otsu_parts_two_groups() -> None:

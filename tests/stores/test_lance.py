@@ -128,7 +128,7 @@ def test_deleting_items_deletes_parts(store):
 def test_the_ledger(store):
     store.upsert([item("a", text="long"), item("b", files=[FILE, FILE | {"path": "copy.dcm"}])])
     ledger = store.ledger()
-    assert ledger.column_names == ["item_id", "uri", "series_key", "described", "files"]
+    assert ledger.column_names == ["item_id", "uri", "series_key", "study_key", "described", "files"]
     paths = {row["item_id"]: [file["path"] for file in row["files"]] for row in ledger.to_pylist()}
     assert paths == {"a": ["a.dcm"], "b": ["a.dcm", "copy.dcm"]}
 

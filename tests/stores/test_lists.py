@@ -287,11 +287,27 @@ def test_killed_after_the_swap_the_new_segment_answers(quick):
 
 def test_texts_are_tried_as_they_are_and_as_calibration_asks():
     texts = VECTORS[:80].astype(np.float16)
-    found = tuning._texts(texts, 40, np.random.default_rng(0))
-    assert found.shape == (40, DIM)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-3)
+    plain, centred = tuning._texts(texts, 40, np.random.default_rng(0))
+    assert plain.shape == centred.shape == (40, DIM)
     raw = {row.tobytes() for row in texts.astype(np.float32)}
-    assert [row.tobytes() in raw for row in found] == [True, False] * 20
+    assert all(row.tobytes() in raw for row in plain)
+    moved = plain - texts.mean(axis=0, dtype=np.float32)
+    np.testing.assert_allclose(centred, moved / np.linalg.norm(moved, axis=1, keepdims=True), atol=1e-5)
+
+
+def test_texts_of_one_form_cannot_hide_what_the_other_misses(monkeypatch):
+    vectors = VECTORS.astype(np.float16)
+    flat = faiss.FlatIndex.build(vectors)
+    lists = faiss.InvertedFile.build(faiss.InvertedFile.train(vectors, 32), vectors, flat)
+    easy, hard = VECTORS[:60], unit(np.random.default_rng(1).normal(size=(60, DIM)))
+    monkeypatch.setattr(tuning, "_seconds", lambda _lists, _queries, setting: setting.nprobe)
+    monkeypatch.setattr(tuning, "DEPTHS", (10,))
+
+    def nprobe(*texts) -> int:
+        monkeypatch.setattr(tuning, "_texts", lambda *_: list(texts))
+        return tuning.tune(lists, vectors, vectors[:60], most=60).settings[0].nprobe
+
+    assert nprobe(easy, hard) == nprobe(hard, hard) > nprobe(easy, easy)
 
 
 def test_tuning_on_texts_of_the_index(made, tmp_path):
