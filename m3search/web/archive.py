@@ -87,6 +87,11 @@ def is_there(index: IndexFolder, row: dict[str, Any]) -> bool:
     return any(finder.find(entry) is not None for entry in _entries(row)[:1])
 
 
+def files_of(row: dict[str, Any]) -> int:
+    """How many files an item was read from, copies included."""
+    return len(_entries(row))
+
+
 def _entries(row: dict[str, Any]) -> list[FileEntry]:
     """The item's own files, without reports on its study."""
     entries = (FileEntry(**file) for file in row["files"] or ())

@@ -35,7 +35,7 @@ def item(engine: Engine, item_id: str) -> dict[str, Any]:
         "labels": list(row["labels"] or ()),
         "year": row["year"],
         "parts": row["parts"] or 1,
-        "files": len(row["files"] or ()),
+        "files": archive.files_of(row),
         "provenance": steps.stored,
         "provenance_words": steps.words,
         "encoder": f"{engine.encoder.name}@{manifest.fingerprint[:8]}",

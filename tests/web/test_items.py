@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -18,6 +19,7 @@ from m3search.stores import audit
 from m3search.stores.folder import IndexFolder
 from m3search.web.app import create_app
 from m3search.web.settings import Settings
+from tests.formats.test_dicom_report import content, write_report
 from tests.web.conftest import HOST, error_of
 
 MODALITIES = ("ct", "ecg", "pathology", "retina", "xray")
@@ -257,3 +259,20 @@ def test_a_deleted_item_is_not_shown_any_more(own, tmp_path):
     upkeep.delete(tmp_path / "i", items=[hit["item_id"]])
     assert [error_of(client.get(route)) for route in routes] == ["no-such-item"] * 5
     assert error_of(client.post("/v1/search", json={"items": [hit["item_id"]]})) == "no-such-item"
+
+
+def test_a_report_on_an_item_is_not_one_of_its_files(own, tmp_path):
+    archive, client = own
+    hit = next(
+        hit
+        for hit in client.post("/v1/search", json={"text": "x", "modality": ["xray"]}).json()["hits"]
+        if hit["format"] == "dicom"
+    )
+    study = pydicom.dcmread(archive / hit["uri"], stop_before_pixels=True).StudyInstanceUID
+    words = content("TEXT", "Findings", TextValue="Seen by a radiologist.")
+    write_report(archive / "xray" / "sr.dcm", [words], StudyInstanceUID=study)
+    index(archive, tmp_path / "i", options=Options(workers=0))
+    item = client.get(f"/v1/items/{hit['item_id']}").json()
+    assert item["archive"]
+    assert item["files"] == 1
+    assert client.get(f"/v1/items/{hit['item_id']}/image").status_code == 200

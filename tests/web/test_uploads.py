@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 from m3search.web import uploads
 from m3search.web.app import create_app
 from m3search.web.settings import Limits, Settings
+from tests.formats.test_dicom_report import content, write_report
 from tests.web.conftest import HOST, error_of
 
 
@@ -196,7 +197,7 @@ def test_uploads_that_are_none(api):
     assert api.post("/v1/uploads", data={"file": "x"}).status_code == 422
     assert api.post("/v1/uploads", files={"other": ("a.dcm", b"x")}).status_code == 422
     assert _send(api, [("a.png", b"x")], "mri").status_code == 422
-    for boundary, content in (
+    for boundary, raw in (
         ("x", b""),
         ("x", b"--x"),
         ("x", b"--x\r\n\r\n"),
@@ -204,7 +205,7 @@ def test_uploads_that_are_none(api):
         ("x" * 3000, b"--x--"),
     ):
         kind = {"content-type": f"multipart/form-data; boundary={boundary}"}
-        answer = api.post("/v1/uploads", content=content, headers=kind)
+        answer = api.post("/v1/uploads", content=raw, headers=kind)
         assert answer.status_code in (400, 422), (boundary, answer.text)
         error_of(answer)
     many = [("file", (f"{number}.dcm", b"x")) for number in range(1100)]
@@ -250,3 +251,12 @@ def test_what_a_killed_server_left_is_removed(tmp_path, monkeypatch):
     uploads._sweep()
     assert sorted(tmp_path.iterdir()) == sorted([running, other])
     shutil.rmtree(running)
+
+
+def test_a_report_is_no_picture(api, app, tmp_path):
+    words = content("TEXT", "Findings", TextValue="Pleural effusion.")
+    path = write_report(tmp_path / "sr.dcm", [words], StudyInstanceUID="1.2.3")
+    answer = _send(api, [("sr.dcm", path.read_bytes())])
+    assert answer.json()["error"]["reason"] == "unsupported"
+    assert "is a report" in answer.json()["error"]["message"]
+    assert _left_behind(app) == []
