@@ -1,4 +1,4 @@
-"""Resident memory as Linux counts it: what a process made, and what it mapped from files, apart."""
+"""Memory and time as Linux counts them, of a process and all it started."""
 
 from __future__ import annotations
 
@@ -33,6 +33,16 @@ class Resident:
     def plus(self, more: Resident) -> Resident:
         """Both together."""
         return Resident(self.anonymous_mb + more.anonymous_mb, self.mapped_mb + more.mapped_mb)
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process and all it started that still run."""
+    ticks = 0
+    for pid in _family(os.getpid()):
+        for line in _lines(Path(f"/proc/{pid}/stat")):
+            user, system = line.rpartition(")")[2].split()[11:13]  # proc(5): fields 14 and 15; a name may hold spaces
+            ticks += int(user) + int(system)
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _family(pid: int) -> Iterator[int]:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from m3search.indexer.archives.pacs import Pacs
 from m3search.indexer.pipeline import Options, Progress, Report, Run
 from m3search.indexer.runners.allowance import Allowance
 
-__all__ = ["Allowance", "Options", "Progress", "Report", "index", "retry_failures"]
+__all__ = ["Allowance", "Options", "Pacs", "Progress", "Report", "index", "retry_failures"]
 
 
 def index(
@@ -20,15 +21,19 @@ def index(
     options: Options | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Report:
-    """Index an archive: a folder, or a manifest (.csv). Whatever is stored already is not read again.
+    """Index an archive. Whatever is stored already is not read again.
 
     Args:
+        archive: a folder, a zip or tar file, a manifest (.csv), a DICOMweb server ("https://host/dicom-web"), or
+            whatever else fsspec knows ("s3://bucket/prefix").
         index: the index folder; see `m3search.stores.folder.locate` for the default. Made where it does not exist.
         model: the encoder, by name or folder; for an existing index the one it was built with is the default.
-        options: modality of undescribed files, workers, their limits, pruning.
+        options: modality of undescribed files, workers, their limits, pruning, how a PACS is asked.
 
     Raises:
         UsageError: there is no such archive.
+        ArchiveUnreachable: a server or storage is away, or refuses. What was stored stays, the next run continues.
+        MissingExtra: what such an archive needs is not installed.
         EncoderMismatch: the index was built with another encoder.
         IndexLocked: another run is writing it.
         IndexUnwritable: its disk is full or read-only. What was stored stays, the next run continues.
@@ -39,7 +44,8 @@ def index(
     from m3search.stores.disk import writing
     from m3search.stores.folder import IndexFolder, Manifest, locate
 
-    place = open_archive(Path(archive))
+    options = options or Options()
+    place = open_archive(archive, options.pacs)
     path = locate(index)
     try:
         folder = IndexFolder.open(path)
@@ -53,7 +59,7 @@ def index(
         encoder = load_encoder(model or folder.manifest.encoder)
         folder.check_encoder(encoder.name, encoder.fingerprint)
     with writing(path):
-        return Run(folder, encoder, place, options or Options()).run(progress)
+        return Run(folder, encoder, place, options).run(progress)
 
 
 def retry_failures(
@@ -73,7 +79,7 @@ def retry_failures(
     Raises:
         IndexNotFound: there is no index.
         UsageError: an archive is no longer where it was.
-        EncoderMismatch, IndexLocked, IndexUnwritable: as `index`.
+        ArchiveUnreachable, MissingExtra, EncoderMismatch, IndexLocked, IndexUnwritable: as `index`.
     """
     from m3search.encoders import load_encoder
     from m3search.indexer.archives import open_archive
@@ -91,4 +97,4 @@ def retry_failures(
     folder.check_encoder(encoder.name, encoder.fingerprint)
     chosen = replace(options or Options(), retry=True, prune=False)
     with writing(folder.path):
-        return [Run(folder, encoder, open_archive(Path(root)), chosen).run(progress) for root in failing]
+        return [Run(folder, encoder, open_archive(root, chosen.pacs), chosen).run(progress) for root in failing]

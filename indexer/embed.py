@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -13,12 +14,15 @@ from m3search.encoders.base import pool_parts
 from m3search.types import Batch
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from m3search.encoders.base import Encoder
     from m3search.indexer.plan import Work
     from m3search.indexer.read import Reading
     from m3search.types import Float32
 
 BATCH_PARTS = 32  # parts that are embedded at once
+IN_FLIGHT = 1  # batches that may be embedded while another is collected; each more costs memory and gains nothing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,29 +36,54 @@ class Embedded:
 
 
 class Embedder:
-    """Collects readings until a batch is full. What goes in comes out of `add` or `flush`, once."""
+    """Collects readings until a batch is full. What goes in comes out of `add` or `flush`, once.
+
+    One batch is embedded, by a thread of its own, while the next is collected: nobody waits for the encoder but where
+    it is slower than the readers.
+    """
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._waiting: dict[str, list[tuple[Work, Reading]]] = defaultdict(list)
+        self._thread = ThreadPoolExecutor(1, "embedder")
+        self._flying: deque[Future[list[Embedded]]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(cancel_futures=True)
 
     def add(self, work: Work, reading: Reading) -> Iterator[Embedded]:
-        """Take one reading in; give back the items that this one completed a batch for."""
+        """Take one reading in; give back the items of batches that are done."""
         waiting = self._waiting[work.source.modality]
         waiting.append((work, reading))
         if sum(len(reading.inputs) for _, reading in waiting) >= BATCH_PARTS:
-            yield from self._embed(work.source.modality)
+            self._submit(work.source.modality)
+        yield from self._done(IN_FLIGHT)
 
     def flush(self) -> Iterator[Embedded]:
         """Everything that still waits."""
         for modality in list(self._waiting):
-            yield from self._embed(modality)
+            self._submit(modality)
+        yield from self._done(0)
 
-    def _embed(self, modality: str) -> Iterator[Embedded]:
-        waiting = self._waiting.pop(modality)
+    def _submit(self, modality: str) -> None:
+        self._flying.append(self._thread.submit(self._embed, modality, self._waiting.pop(modality)))
+
+    def _done(self, most: int) -> Iterator[Embedded]:
+        """What is ready, in the order it was collected; waits while more than `most` batches are in flight."""
+        while self._flying and (len(self._flying) > most or self._flying[0].done()):
+            yield from self._flying.popleft().result()
+
+    def _embed(self, modality: str, waiting: Sequence[tuple[Work, Reading]]) -> list[Embedded]:
         inputs = np.concatenate([reading.inputs for _, reading in waiting])
         batches = (inputs[start : start + BATCH_PARTS] for start in range(0, len(inputs), BATCH_PARTS))
         vectors = np.concatenate([self._encoder.encode(Batch(modality, batch)) for batch in batches])
         ends = np.cumsum([len(reading.inputs) for _, reading in waiting])
-        for (work, reading), part_vectors in zip(waiting, np.split(vectors, ends[:-1]), strict=True):
-            yield Embedded(work, reading, pool_parts(part_vectors), part_vectors)
+        return [
+            Embedded(work, reading, pool_parts(part_vectors), part_vectors)
+            for (work, reading), part_vectors in zip(waiting, np.split(vectors, ends[:-1]), strict=True)
+        ]

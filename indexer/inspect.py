@@ -8,7 +8,7 @@ from pathlib import Path
 from m3search import formats, modalities
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats import dicom_report
-from m3search.indexer.archives.folder import FileStat
+from m3search.indexer.archives.base import FileStat
 from m3search.modalities import reading
 from m3search.modalities.content import digest_of
 from m3search.privacy import scrub

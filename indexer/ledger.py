@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from m3search.indexer.archives.folder import FileStat
+from m3search.indexer.archives.base import FileStat
 from m3search.privacy import OTHER_ARCHIVE
 
 if TYPE_CHECKING:
@@ -121,6 +122,14 @@ class Ledger:
     def paths(self) -> Iterable[str]:
         """The uri of every file in this archive."""
         return (entry.path for item in self.items.values() for entry in item.files)
+
+    def by_folder(self) -> Mapping[str, Sequence[FileEntry]]:
+        """The files of this archive, by the uri of the folder they lie in."""
+        found: dict[str, list[FileEntry]] = defaultdict(list)
+        for item in self.items.values():
+            for entry in item.files:
+                found[posixpath.dirname(entry.path)].append(entry)
+        return found
 
 
 def is_of(uri: str, prefix: str) -> bool:

@@ -1,41 +1,47 @@
 """One index run: scan, plan, read, embed, write.
 
-Workers decode while this process embeds full batches and a thread commits the shard before: three stages, each busy. A
+Workers decode while one thread embeds full batches and another commits the shard before: three stages, each busy. A
 shard is one atomic commit; whatever kills the run costs at most the open shard, and the next run continues.
 """
 
 from __future__ import annotations
 
+import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from m3search.errors import BundleError, Reason, UnreadableFile
-from m3search.indexer import reports, retry
+from m3search.errors import BundleError, Reason, UnreadableFile, UsageError
+from m3search.indexer import fetch, reports, retry
+from m3search.indexer.archives.base import FileStat, Vouched
+from m3search.indexer.archives.containers import Listing, is_container, list_members
+from m3search.indexer.archives.pacs import Pacs
 from m3search.indexer.embed import Embedded, Embedder
-from m3search.indexer.inspect import Inspected, inspect
-from m3search.indexer.ledger import Ledger, is_of
-from m3search.indexer.plan import Declared, Plan, Planner, Work, compare
-from m3search.indexer.read import read
+from m3search.indexer.fetch import Reach
+from m3search.indexer.inspect import Inspected
+from m3search.indexer.ledger import Ledger, State, is_of
+from m3search.indexer.plan import Declared, Known, Plan, Planner, Work, compare
 from m3search.indexer.rows import RowWriter, text_of
 from m3search.indexer.runners.allowance import Allowance
 from m3search.indexer.runners.local import LocalRunner, Task
 from m3search.indexer.runners.process import Usage
 from m3search.modalities.burned_in import Policy as BurnedIn
-from m3search.modalities.reading import raster_image, unreadable
-from m3search.privacy import PathMask, Pseudonyms
+from m3search.modalities.reading import unreadable
+from m3search.privacy import PathMask, Pseudonyms, Sealed
 from m3search.stores.deletion import finish
 from m3search.stores.tombstones import Tombstones
 
 if TYPE_CHECKING:
     from m3search.encoders.base import Encoder
-    from m3search.indexer.archives.folder import Archive, FileStat
+    from m3search.indexer.archives.base import Archive
     from m3search.indexer.read import Reading
     from m3search.stores.folder import IndexFolder
     from m3search.stores.lance import LanceStore
@@ -79,7 +85,27 @@ class Options:
     prune: bool = False  # remove items whose files are gone
     shard_items: int = 512  # items of one commit, unless SHARD_SECONDS pass first
     allowance: Allowance = field(default_factory=Allowance)  # of one file in a reading process
+    pacs: Pacs = field(default_factory=Pacs)  # how a DICOMweb server is asked
     retry: bool = False  # read only what failed before: see `m3search.indexer.retry_failures`
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the plans of a run left to do and to tell."""
+
+    unchanged: int = 0
+    gone: set[str] = field(default_factory=set)
+    superseded: set[str] = field(default_factory=set)
+    deleted: int = 0
+    in_part: bool = False  # some plan was of a part of the archive: `unchanged` and `gone` are not the sum of all
+
+    def take(self, plan: Plan, in_part: bool) -> None:
+        """Add one plan that was carried out."""
+        self.unchanged += len(plan.unchanged) + len(plan.moved)
+        self.gone |= plan.gone
+        self.superseded |= plan.superseded
+        self.deleted += len(plan.deleted)
+        self.in_part |= in_part
 
 
 class Run:
@@ -90,15 +116,20 @@ class Run:
     def __init__(self, index: IndexFolder, encoder: Encoder, archive: Archive, options: Options) -> None:
         self._index = index
         self._prefix = ""  # begins the archive's uris, once its place among the archives of the index is known
+        if options.prune and options.pacs.only:
+            raise UsageError("--prune with --only would remove every other modality; use one of them")
         self._encoder = encoder
         self._archive = archive
+        self._reach = Reach(archive.access(index.scratch), archive.root, index.scratch)
         self._options = options
         self._store: LanceStore = index.record()
         self._pseudonyms = Pseudonyms.load(index.key_file)
+        self._sealed = Sealed(index.key_file) if archive.private_names else None
         self._run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
         self._failures: dict[Path, UnreadableFile] = {}
         self._indexed = 0
         self._tombstones: Tombstones  # read once the lock is held
+        self._mask: PathMask  # knows what the ledger and every file looked at so far say of persons
         self._deleted: list[dict[str, str]] = []  # items of deleted patients that this run met
 
     def run(self, report: Callable[[Progress], None] = lambda _: None) -> Report:
@@ -108,90 +139,156 @@ class Run:
             IndexLocked: another run is writing.
         """
         started = time.monotonic()
-        with self._index.lock(), LocalRunner(self._options.workers, self._options.allowance) as runner:
+        with self._index.lock(), self._scratch(), self._runner() as runner:
             self.usage = runner.usage
             self._tombstones = Tombstones.load(self._index)
             finish(self._store, self._tombstones)
-            self._index = self._index.add_archive(self._archive.root)
-            if place := self._index.manifest.archives.index(str(self._archive.root)):
+            self._index = self._index.add_archive(self._archive.location)
+            if place := self._index.manifest.archives.index(self._archive.location):
                 self._prefix = f"@{place}/"
             self._store.record_run({"run_id": self._run_id, "started_at": datetime.now(UTC)} | self._versions)
-            plan, mask = self._plan(runner, report)
-            self._store.update_files(
-                {item_id: [entry.as_row() for entry in moved.files] for item_id, moved in plan.moved.items()},
-                {item_id: moved.uri for item_id, moved in plan.moved.items()},
-            )
-            self._write(self._embedded(plan, runner, report))
-            vanished = plan.gone if self._options.prune else set()
-            removed = self._store.delete(sorted(plan.superseded | vanished))
-            self._record_failures(mask)
-            unchanged = len(plan.unchanged) + len(plan.moved)
+            found = self._go_through(runner, report)
+            vanished = found.gone if self._options.prune else set()
+            removed = self._store.delete(sorted(found.superseded | vanished))
+            self._record_failures()
             done = Report(
                 run_id=self._run_id,
-                seen=self._indexed + unchanged + len(self._failures),
+                seen=self._indexed + found.unchanged + len(self._failures),
                 indexed=self._indexed,
-                unchanged=unchanged,
+                unchanged=found.unchanged,
                 failed=len(self._failures),
                 removed=removed,
-                gone=len(plan.gone - vanished),
-                deleted=len(plan.deleted) + len(self._deleted),
+                gone=len(found.gone - vanished),
+                deleted=found.deleted + len(self._deleted),
                 by_modality=self._store.tally("modality"),
                 seconds=round(time.monotonic() - started, 3),
             )
             self._finish(done)
         return done
 
-    def _plan(self, runner: LocalRunner, report: Callable[[Progress], None]) -> tuple[Plan, PathMask]:
+    def _go_through(self, runner: LocalRunner, report: Callable[[Progress], None]) -> _Found:
+        """Plan and carry out, portion by portion; what is left to remove is for the caller."""
         ledger = Ledger.of(self._store, self._prefix)
-        masked_before = (*ledger.paths(), *self._store.failures().column("uri").to_pylist())
-        mask = PathMask(self._pseudonyms, masked_before, self._prefix)
-        stats: list[FileStat] = []
-        for found in self._archive.scan():
-            if isinstance(found, UnreadableFile):
-                self._fail(found, found.path)
-            else:
-                stats.append(found)
-            report(Progress("scan", len(stats), 0, len(self._failures)))
+        self._mask = self._masking(ledger)
+        stats = self._scanned(ledger, runner, report)
         declared = Declared(self._archive.root, self._archive.rows, self._pseudonyms, self._options.modality)
-        known = compare(stats, ledger, declared, mask, self._failures)
+        known = compare(stats, ledger, declared, self._mask, self._failures)
         wanted = known.to_inspect(ledger)
-        if self._options.retry:
-            failed = self._failed_before(mask)
-            inspected = list(self._inspected(retry.first(wanted, failed), declared, runner, report))
-            beside = retry.beside(wanted, inspected, failed)
-            others = self._inspected(beside, declared, runner, report)
-            inspected += retry.related(others, inspected, failed)
-            known = retry.only(known, ledger, inspected, mask, declared.root)
-        else:
-            inspected = list(self._inspected(wanted, declared, runner, report))
-        speaking = reports.beside(inspected, ledger, known, self._pseudonyms)
-        inspected += self._inspected(speaking, declared, runner, report)
-        planner = Planner(ledger, known, declared, mask, self._pseudonyms, self._tombstones)
-        plan = planner.plan(inspected, self._failures)
-        for failure in plan.failures:
-            self._fail(failure, failure.path)
-        return plan, mask
+        failed = self._failed_before(known) if self._options.retry else set()
+        found = _Found()
+        for portion in self._archive.portions(retry.first(wanted, failed) if self._options.retry else wanted):
+            here = self._without_failures(portion)
+            inspected = list(self._inspected(here, declared, runner, report))
+            if self._options.retry:
+                beside = self._within_reach(retry.beside(wanted, inspected, failed))
+                inspected += retry.related(self._inspected(beside, declared, runner, report), inspected, failed)
+            in_part = len(here) < len(wanted)
+            if in_part or self._options.retry:
+                ledger = Ledger.of(self._store, self._prefix)  # with what portions before this one brought
+                known = compare(stats, ledger, declared, self._mask, self._failures)
+                known = retry.only(known, ledger, inspected, self._mask, declared.root)
+            speaking = self._within_reach(reports.beside(inspected, ledger, known, self._pseudonyms))
+            inspected += self._inspected(speaking, declared, runner, report)
+            planner = Planner(ledger, known, declared, self._mask, self._pseudonyms, self._tombstones)
+            plan = planner.plan(inspected, self._failures)
+            for failure in plan.failures:
+                self._fail(failure, failure.path)
+            self._carry_out(plan, runner, report)
+            found.take(plan, in_part)
+        if found.in_part:
+            states = compare(stats, Ledger.of(self._store, self._prefix), declared, self._mask, self._failures).states
+            found.unchanged = max(sum(state is State.UNCHANGED for state in states.values()) - self._indexed, 0)
+            found.gone = {
+                item_id for item_id, state in states.items() if state is State.GONE and not self._options.retry
+            }
+        return found
 
-    def _failed_before(self, mask: PathMask) -> set[Path]:
+    def _carry_out(self, plan: Plan, runner: LocalRunner, report: Callable[[Progress], None]) -> None:
+        self._store.update_files(
+            {item_id: [entry.as_row() for entry in moved.files] for item_id, moved in plan.moved.items()},
+            {item_id: moved.uri for item_id, moved in plan.moved.items()},
+        )
+        self._write(self._embedded(plan, runner, report))
+
+    def _masking(self, ledger: Ledger) -> PathMask:
+        masked_before = (*ledger.paths(), *self._store.failures().column("uri").to_pylist())
+        return PathMask(self._pseudonyms, masked_before, self._prefix, every=self._archive.private_names)
+
+    def _scanned(self, ledger: Ledger, runner: LocalRunner, report: Callable[[Progress], None]) -> list[FileStat]:
+        """Every file of the archive, members of zip and tar files in their place."""
+        stats: list[FileStat] = []
+        for found in self._archive.scan(self._vouched(ledger)):
+            stats += self._without_failures([found])
+            report(Progress("scan", len(stats), 0, len(self._failures)))
+        containers = [stat for stat in stats if is_container(stat.path)]
+        if not containers:
+            return stats
+        stats = [stat for stat in stats if not is_container(stat.path)]
+        tasks = (Task(stat, stat.path, stat.path, self._index.scratch) for stat in containers)
+        for stat, listing in runner.map(list_members, tasks):
+            if isinstance(listing, Listing):
+                stats += listing.members
+                self._archive.rows.update(listing.rows)
+            for failure in listing.failures if isinstance(listing, Listing) else (listing,):
+                self._fail(failure, stat.path)
+            report(Progress("scan", len(stats), 0, len(self._failures)))
+        return stats
+
+    def _vouched(self, ledger: Ledger) -> Vouched:
+        """What the index holds, as archives ask for it."""
+        root = self._archive.root
+        by_folder = ledger.by_folder()
+
+        def files(folder: Path) -> list[FileStat]:
+            entries = by_folder.get(self._mask.uri(folder.relative_to(root)), ())
+            return [FileStat(folder / PurePosixPath(entry.path).name, entry.size, entry.mtime_ns) for entry in entries]
+
+        return Vouched(files, lambda path: PurePosixPath(self._mask.uri(path.relative_to(root))).name)
+
+    def _within_reach(self, stats: Sequence[FileStat]) -> list[FileStat]:
+        return self._without_failures(self._archive.bring(stats))
+
+    def _without_failures(self, found: Iterable[FileStat | UnreadableFile]) -> list[FileStat]:
+        """The files; failures among them are remembered."""
+        stats = []
+        for one in found:
+            if isinstance(one, UnreadableFile):
+                self._fail(one, one.path)
+            else:
+                stats.append(one)
+        return stats
+
+    def _failed_before(self, known: Known) -> set[Path]:
         """Files and folders of this archive in the failures table. One that is gone stays a failure."""
+        root = self._archive.root
+        listed = {
+            self._mask.uri(path.relative_to(root)): path
+            for stat in known.stats.values()
+            for path in (stat.path, *stat.path.parents)
+            if path.is_relative_to(root)
+        }
         failed = set()
         for uri in self._store.failures().column("uri").to_pylist():
-            if is_of(uri, self._prefix):
-                try:
-                    path = mask.resolve(self._archive.root, uri)
-                    path.stat()
-                except OSError as error:
-                    path = self._archive.root / uri.removeprefix(self._prefix)
-                    self._fail(unreadable(path, error), path)
-                else:
-                    failed.add(path)
+            if not is_of(uri, self._prefix):
+                continue
+            if uri in listed:
+                failed.add(listed[uri])
+                continue
+            try:
+                path = self._mask.resolve(root, uri)
+                self._reach.access.stat(path)
+            except OSError as error:
+                path = root / uri.removeprefix(self._prefix)
+                self._fail(unreadable(path, error), path)
+            else:
+                failed.add(path)
         return failed
 
     def _inspected(
         self, stats: list[FileStat], declared: Declared, runner: LocalRunner, report: Callable[[Progress], None]
     ) -> Iterator[Inspected]:
         tasks = (Task(stat, stat.path, stat.path, declared.word(stat.path)) for stat in stats)
-        for done, (stat, result) in enumerate(runner.map(inspect, tasks), start=1):
+        for done, (stat, result) in enumerate(runner.map(partial(fetch.inspect, self._reach), tasks), start=1):
             if isinstance(result, UnreadableFile):
                 self._fail(result, stat.path)
             elif result is not None:
@@ -203,7 +300,7 @@ class Run:
         yield from (one for one in work if one.source.modality)
         undecided = [one for one in work if not one.source.modality]
         tasks = (Task(one, one.source.files[0], one.source.files[0]) for one in undecided)
-        for one, image in runner.map(raster_image, tasks):
+        for one, image in runner.map(partial(fetch.raster_image, self._reach), tasks):
             if isinstance(image, UnreadableFile):
                 self._fail(image, one.source.files[0])
                 continue
@@ -216,20 +313,20 @@ class Run:
 
     def _embedded(self, plan: Plan, runner: LocalRunner, report: Callable[[Progress], None]) -> Iterator[Embedded]:
         """Items as their vectors are ready."""
-        embedder = Embedder(self._encoder)
         tasks: list[Task[Work]] = []
         for work in self._decided(plan.work, runner):
             if spec := self._encoder.inputs.get(work.source.modality):
                 tasks.append(Task(work, work.source.files[0], work.source, spec, self._options.burned_in, work.stats))
             else:
                 self._fail(_no_tower(work, self._encoder.name), work.source.files[0])
-        for done, (work, reading) in enumerate(runner.map(read, tasks), start=1):
-            if isinstance(reading, UnreadableFile):
-                self._fail(reading, work.source.files[0])
-            elif not self._stays_out(work, reading):
-                yield from embedder.add(work, reading)
-            report(Progress("index", done, len(tasks), len(self._failures)))
-        yield from embedder.flush()
+        with Embedder(self._encoder) as embedder:
+            for done, (work, reading) in enumerate(runner.map(partial(fetch.read, self._reach), tasks), start=1):
+                if isinstance(reading, UnreadableFile):
+                    self._fail(reading, work.source.files[0])
+                elif not self._stays_out(work, reading):
+                    yield from embedder.add(work, reading)
+                report(Progress("index", done, len(tasks), len(self._failures)))
+            yield from embedder.flush()
 
     def _stays_out(self, work: Work, reading: Reading) -> bool:
         """Whether the patient was deleted: only a file that was read tells whose it is."""
@@ -254,7 +351,7 @@ class Run:
     def _commit(self, shard: list[Embedded]) -> None:
         from m3search.stores import schema
 
-        rows = RowWriter(self._pseudonyms, self._run_id)
+        rows = RowWriter(self._pseudonyms, self._run_id, self._sealed)
         now = datetime.now(UTC)
         texts = [text_of(one.work, one.reading) for one in shard]
         vectors = dict(zip(unique := sorted({t for t in texts if t}), self._encoder.encode_text(unique), strict=True))
@@ -269,12 +366,12 @@ class Run:
         """Remember a failure under the file it names, or under `path` where that lies outside the archive."""
         self._failures[error.path if error.path.is_relative_to(self._archive.root) else path] = error
 
-    def _record_failures(self, mask: PathMask) -> None:
+    def _record_failures(self) -> None:
         """The failures table after a run: what failed now. Files that are mended or gone leave it."""
         now = datetime.now(UTC)
         rows = [
             {
-                "uri": mask.uri(path.relative_to(self._archive.root)),
+                "uri": self._mask.uri(path.relative_to(self._archive.root)),
                 "reason": error.reason.value,
                 "message": error.message,
                 "run_id": self._run_id,
@@ -299,6 +396,19 @@ class Run:
             self._store.optimize()
             fulltext.build(self._index.tables)
         self._index.reader().publish()
+
+    def _runner(self) -> LocalRunner:
+        return LocalRunner(self._options.workers, self._options.allowance)
+
+    @contextmanager
+    def _scratch(self) -> Iterator[None]:
+        """A folder for copies, empty at first and gone in the end; only archives that need one make it."""
+        if self._index.scratch.exists():  # of a run that was killed
+            shutil.rmtree(self._index.scratch)
+        try:
+            yield
+        finally:
+            shutil.rmtree(self._index.scratch, ignore_errors=True)
 
     @property
     def _versions(self) -> dict[str, str]:

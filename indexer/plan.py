@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from m3search import modalities
 from m3search.errors import UnreadableFile
 from m3search.indexer import reports
-from m3search.indexer.archives.folder import FileStat
+from m3search.indexer.archives.base import FileStat
 from m3search.indexer.archives.manifest import Row
 from m3search.indexer.inspect import Inspected, Word
 from m3search.indexer.ledger import FileEntry, Ledger, State, Stored
@@ -184,6 +184,7 @@ class Planner:
         self._mask = mask
         self._pseudonyms = pseudonyms
         self._tombstones = tombstones
+        self._paths = {uri: stat.path for uri, stat in known.stats.items()}  # also of what lies nowhere on this machine
         self._stored_series: dict[str, list[Stored]] = defaultdict(list)
         for item in ledger.items.values():
             if item.series_key:
@@ -283,7 +284,7 @@ class Planner:
                         if entry.is_report:
                             continue
                         group.entries.setdefault(entry.path, entry)
-                        path = self._mask.resolve(self._declared.root, entry.path)
+                        path = self._paths.get(entry.path) or self._mask.resolve(self._declared.root, entry.path)
                         group.sources[path] = None
                         group.stats.setdefault(path, FileStat(path, entry.size, entry.mtime_ns))
         return joined

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m3search import modalities
 from m3search.errors import Reason, UnreadableFile
-from m3search.indexer.archives.folder import FileStat
+from m3search.indexer.archives.base import FileStat
 from m3search.modalities import burned_in
 from m3search.modalities.reading import read_item, unreadable
 from m3search.types import Identity, InputSpec, Source, Tags
@@ -44,9 +45,9 @@ def read(
     try:
         reading = _read(source, spec, policy)
     except UnreadableFile:
-        _check_unchanged(planned)  # half of a file that is being copied looks damaged
+        check_unchanged(planned)  # half of a file that is being copied looks damaged
         raise
-    _check_unchanged(planned)
+    check_unchanged(planned)
     return reading
 
 
@@ -64,10 +65,15 @@ def _read(source: Source, spec: InputSpec, policy: burned_in.Policy) -> Reading:
     )
 
 
-def _check_unchanged(planned: Sequence[FileStat]) -> None:
+def check_unchanged(planned: Sequence[FileStat], stat: Callable[[Path], FileStat] = FileStat.of) -> None:
+    """Refuse files that are no longer as they were planned; `stat` looks at them.
+
+    Raises:
+        UnreadableFile: VANISHED, or what `stat` met.
+    """
     for before in planned:
         try:
-            now = FileStat.of(before.path)
+            now = stat(before.path)
         except OSError as error:
             raise unreadable(before.path, error) from error
         if now != before:

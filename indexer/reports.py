@@ -16,7 +16,7 @@ from m3search.errors import Reason, UnreadableFile
 from m3search.indexer.ledger import FileEntry
 
 if TYPE_CHECKING:
-    from m3search.indexer.archives.folder import FileStat
+    from m3search.indexer.archives.base import FileStat
     from m3search.indexer.inspect import Inspected
     from m3search.indexer.ledger import Ledger
     from m3search.indexer.plan import Known

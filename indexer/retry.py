@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from m3search.indexer.ledger import Ledger, State
 
 if TYPE_CHECKING:
-    from m3search.indexer.archives.folder import FileStat
+    from m3search.indexer.archives.base import FileStat
     from m3search.indexer.inspect import Inspected
     from m3search.indexer.plan import Known
     from m3search.privacy import PathMask

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from m3search.privacy import Pseudonyms, scrub
+from m3search.privacy import LINK, Pseudonyms, Sealed, scrub
 
 if TYPE_CHECKING:
     from m3search.indexer.embed import Embedded
@@ -22,6 +22,7 @@ class RowWriter:
 
     pseudonyms: Pseudonyms
     run_id: str
+    sealed: Sealed | None = None  # for archives in which a study can be looked up by its UID
 
     def item(self, embedded: Embedded, text: str, text_vector: Float32 | None, now: datetime) -> dict[str, Any]:
         """A row of `stores.schema.items`; what is not known is null, so that no filter takes it for a value."""
@@ -49,13 +50,17 @@ class RowWriter:
             "year": tags.year,
             "parts": len(reading.locators),
             "thumbnail": reading.thumbnail,
-            "provenance": json.dumps(reading.provenance),
+            "provenance": json.dumps(reading.provenance | self._link(reading)),
             "described": work.described,
             "files": [entry.as_row() for entry in work.files],
             "run_id": self.run_id,
             "indexed_at": now,
         }
         return {column: None if isinstance(value, str) and not value else value for column, value in row.items()}
+
+    def _link(self, reading: Reading) -> dict[str, str]:
+        study = reading.identity.study_uid
+        return {LINK: self.sealed.seal(study)} if self.sealed and study else {}
 
     def patient_key(self, work: Work, reading: Reading) -> str:
         """Of the patient whom the manifest names, else the file; "" where neither does."""

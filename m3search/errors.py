@@ -9,6 +9,7 @@ M3SearchError
 │   └── EncoderMismatch
 ├── IndexLocked         another run is writing the index
 ├── IndexUnwritable     the disk of the index is full, read-only or without locks
+├── ArchiveUnreachable  an archive that is not of this machine cannot be reached, or refuses; what was stored stays
 ├── BundleError         a model bundle is missing, broken or of the wrong kind
 ├── CheckpointError     a pretrained model of elsewhere is missing, incomplete or of a kind that is not known here
 ├── MissingExtra        an optional package is not installed
@@ -36,6 +37,7 @@ class Reason(StrEnum):
     CORRUPT = "corrupt"
     TOO_LARGE = "too-large"  # declared pixels, frames or samples beyond the limits: a decompression bomb or an error
     CONSTANT = "constant"  # every pixel or sample is the same
+    IMPLAUSIBLE = "implausible"  # decoded, but no examination looks so: a few pixels, one line, noise, air alone
     UNKNOWN_FORMAT = "unknown-format"
     UNSUPPORTED = "unsupported"  # readable, but of a kind that is not searched (an MR image, a presentation state)
     BURNED_IN = "burned-in-text"  # pixels seem to hold text, which may name a person, and policy says to leave it out
@@ -90,6 +92,10 @@ class IndexLocked(M3SearchError):
 
 class IndexUnwritable(M3SearchError):
     """The index cannot be written: no space, a read-only or lockless file system. What was stored stays."""
+
+
+class ArchiveUnreachable(M3SearchError):
+    """A PACS or other storage cannot be reached, or refuses. What was stored stays, and the next run continues."""
 
 
 class BundleError(M3SearchError):

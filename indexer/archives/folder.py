@@ -1,63 +1,25 @@
-"""Archives on a file system: every file below a folder, or the files of one manifest.
-
-A report that lies beside a file, `a.txt` beside `a.dcm`, is its text where no manifest gives one.
-"""
+"""Archives on a file system: all files below a folder, the members of a zip or tar file, or the files of a manifest."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.storage import failure_of
-from m3search.indexer.archives import manifest
+from m3search.indexer.archives import manifest, reports
+from m3search.indexer.archives.base import NOTHING, Access, FileStat, OnDisk, Vouched, at_once
+from m3search.indexer.archives.containers import Unpacking
 from m3search.indexer.archives.manifest import BadLine, Row
 from m3search.stores.folder import is_index
 
 Identity = tuple[int, int]  # device and inode
 MOST_VISITS = 16
 NO_FILE = "is no regular file, and opening it might never end; remove it from the list"
-REPORT = ".txt"
-LONGEST_REPORT = 1 << 16  # bytes that are read of one
-NO_REPORT = {REPORT, ".csv", ".dat", ".mat", ".atr"}  # files that are no items: a report beside them is of another file
-
-
-@dataclass(frozen=True, slots=True)
-class FileStat:
-    """A file as the plan sees it: enough to tell whether it changed, without opening it."""
-
-    path: Path  # absolute
-    size: int  # bytes
-    mtime_ns: int  # nanoseconds since the epoch
-
-    @classmethod
-    def of(cls, path: Path) -> FileStat:
-        """Raises OSError where the file cannot be looked at."""
-        stat = path.stat()
-        return cls(path, stat.st_size, stat.st_mtime_ns)
-
-
-class Archive(Protocol):
-    """A place with medical files."""
-
-    @property
-    def root(self) -> Path:
-        """The folder that `uri`s are relative to, absolute."""
-        ...
-
-    @property
-    def rows(self) -> dict[Path, Row]:
-        """What manifests say, by absolute path."""
-        ...
-
-    def scan(self) -> Iterator[FileStat | UnreadableFile]:
-        """Every file, in a stable order; a file or folder that cannot be looked at comes as an error instead."""
-        ...
 
 
 class FolderArchive:
@@ -66,13 +28,28 @@ class FolderArchive:
     Folders that link to each other could be walked in endless ways: links lead into each MOST_VISITS times at most.
     """
 
+    private_names = False
+
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.location = str(root)
         self.rows: dict[Path, Row] = {}  # of every manifest that `scan` met
         self._refused: dict[Path, BadLine] = {}  # files whose line of a manifest cannot be right
         self._visits: Counter[Identity] = Counter()
 
-    def scan(self) -> Iterator[FileStat | UnreadableFile]:
+    def portions(self, wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
+        """All at once."""
+        return at_once(wanted)
+
+    def bring(self, more: Sequence[FileStat]) -> Sequence[FileStat | UnreadableFile]:
+        """They are."""
+        return more
+
+    def access(self, scratch: Path) -> Access:
+        """Files as they lie there, and members of zip and tar files."""
+        return Unpacking(scratch)
+
+    def scan(self, vouched: Vouched = NOTHING) -> Iterator[FileStat | UnreadableFile]:  # noqa: ARG002
         """As `Archive.scan`; manifests on the way fill `rows`."""
         self.rows.clear()
         self._refused.clear()
@@ -105,7 +82,7 @@ class FolderArchive:
             return
         if any(entry.name == manifest.NAME for entry in entries):  # first: it speaks of files here and below
             yield from self._described(folder / manifest.NAME)
-        reports = {entry.name for entry in entries if entry.name.endswith(REPORT)}
+        beside = {entry.name for entry in entries if entry.name.endswith(reports.SUFFIX)}
         for entry in entries:
             if entry.name.startswith(".") or entry.name == manifest.NAME:
                 continue
@@ -114,19 +91,18 @@ class FolderArchive:
                 if entry.is_dir():
                     yield path, above | {identity}
                 elif entry.is_file():  # no devices, no pipes: opening those can hang
-                    self._take_report(path, reports)
+                    self._take_report(path, beside)
                     yield self._file(path)
                 elif entry.is_symlink() and not path.exists():
                     yield UnreadableFile(path, Reason.MISSING_FILE, "is a link to a file that does not exist")
             except OSError as error:
                 yield _unreachable(path, error)
 
-    def _take_report(self, path: Path, reports: Collection[str]) -> None:
+    def _take_report(self, path: Path, beside: Collection[str]) -> None:
         """The text of a report beside a file, where there is one and no manifest says more."""
-        names = () if path.suffix in NO_REPORT else (path.name + REPORT, path.stem + REPORT, f"{_bare(path)}{REPORT}")
-        name = next((name for name in names if name in reports), None)
+        name = next((name for name in reports.names_for(path) if name in beside), None)
         row = self.rows.get(path, Row())
-        if name and not row.text and (text := _report(path.with_name(name))):
+        if name and not row.text and (text := reports.text_of(path.with_name(name))):
             self.rows[path] = replace(row, text=text)
 
     def _file(self, path: Path) -> FileStat | UnreadableFile:
@@ -155,11 +131,41 @@ class FolderArchive:
             yield UnreadableFile(path, Reason.CORRUPT, f"{wrong[0]}{more}")
 
 
+class ContainerArchive:
+    """The members of one zip or tar file."""
+
+    private_names = False
+
+    def __init__(self, path: Path) -> None:
+        self.root = path
+        self.location = str(path)
+        self.rows: dict[Path, Row] = {}
+
+    def scan(self, vouched: Vouched = NOTHING) -> Iterator[FileStat | UnreadableFile]:  # noqa: ARG002
+        """The file itself: the run lists its members."""
+        yield FileStat.of(self.root)
+
+    def portions(self, wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
+        """All at once."""
+        return at_once(wanted)
+
+    def bring(self, more: Sequence[FileStat]) -> Sequence[FileStat | UnreadableFile]:
+        """They are."""
+        return more
+
+    def access(self, scratch: Path) -> Access:
+        """Members, one by one."""
+        return Unpacking(scratch)
+
+
 class ManifestArchive:
     """The files one manifest lists, wherever below or beside it they lie."""
 
+    private_names = False
+
     def __init__(self, path: Path) -> None:
         self.root = path.parent
+        self.location = str(self.root)
         self._path = path
 
     @cached_property
@@ -167,33 +173,25 @@ class ManifestArchive:
         """Rows of the manifest by absolute path."""
         return dict(manifest.read(self._path))
 
-    def scan(self) -> Iterator[FileStat | UnreadableFile]:
+    def portions(self, wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
+        """All at once."""
+        return at_once(wanted)
+
+    def bring(self, more: Sequence[FileStat]) -> Sequence[FileStat | UnreadableFile]:
+        """They are."""
+        return more
+
+    def access(self, scratch: Path) -> Access:  # noqa: ARG002
+        """Files as they lie there."""
+        return OnDisk()
+
+    def scan(self, vouched: Vouched = NOTHING) -> Iterator[FileStat | UnreadableFile]:  # noqa: ARG002
         for path in self.rows:
             try:
                 stat = FileStat.of(path)
                 yield stat if path.is_file() else UnreadableFile(path, Reason.UNSUPPORTED, NO_FILE)
             except OSError as error:
                 yield _unreachable(path, error)
-
-
-def _bare(path: Path) -> str:
-    """The name without both suffixes of "a.nii.gz"."""
-    return path.name.removesuffix(".gz").removesuffix(".nii") if path.suffix == ".gz" else path.stem
-
-
-def _report(path: Path) -> str:
-    """The words of a text file; "" where it holds something else."""
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        raw = file.read(LONGEST_REPORT)
-    if b"\0" in raw:
-        return ""
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:  # another encoding, or cut inside a character
-        text = raw.decode("utf-8", "ignore") if len(raw) == LONGEST_REPORT else raw.decode("latin-1")
-    return text.strip()
 
 
 def _unreachable(path: Path, error: OSError) -> UnreadableFile:

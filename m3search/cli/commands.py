@@ -11,11 +11,13 @@ import typer
 from m3search.cli import upkeep
 from m3search.cli.bench import app as bench_app
 from m3search.cli.options import (
+    CaFileOption,
     IndexOption,
     JsonOption,
     MemoryLimitOption,
     ModelOption,
     TimeLimitOption,
+    TokenFileOption,
     WorkersOption,
     allowance,
 )
@@ -62,7 +64,13 @@ def _options(
 
 @app.command()
 def index(
-    archive: Annotated[Path, typer.Argument(help="A folder of medical files, or a manifest (.csv) that lists them.")],
+    archive: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of medical files, a zip or tar file of them, or a manifest (.csv) that lists them; a PACS "
+            "(https://host/dicom-web), or other storage (s3://bucket/prefix)."
+        ),
+    ],
     index: IndexOption = None,
     modality: Annotated[
         str | None, typer.Option("--modality", help="What files show whose own header does not say (PNG, JPEG, TIFF).")
@@ -80,18 +88,30 @@ def index(
     ] = "mask",
     prune: Annotated[bool, typer.Option("--prune", help="Remove items whose files are gone from the archive.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 if any file could not be read.")] = False,
+    only: Annotated[
+        str | None, typer.Option("--only", help="Of a PACS: ask for these modalities alone, joined by commas.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="Of a PACS: folder in which fetched files stay. Default: none stays.")
+    ] = None,
+    ca_file: CaFileOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read an archive into the index. What is stored already is not read again."""
     from m3search import modalities
     from m3search.cli import printing
-    from m3search.indexer import Options
+    from m3search.indexer import Options, Pacs
     from m3search.indexer import index as run_index
 
     if modality:
         modalities.get(modality)
     limits = allowance(time_limit, memory_limit)
-    options = Options(modality=modality or "", workers=workers, burned_in=burned_in, prune=prune, allowance=limits)
+    pacs = Pacs(
+        only=tuple(word.strip() for word in (only or "").split(",") if word.strip()),
+        keep=keep, ca_file=ca_file, token_file=token_file, any_kind=bool(modality),
+    )  # fmt: skip
+    options = Options(modality or "", workers, burned_in, prune, allowance=limits, pacs=pacs)
     with printing.progress() as progress:
         report = run_index(archive, index, model=model, options=options, progress=progress)
     printing.report(report, as_json)
@@ -110,6 +130,9 @@ def show(
     thumbnail: Annotated[
         Path | None, typer.Option("--thumbnail", help="Write the item's thumbnail to this file.")
     ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="Print the address of its study on the PACS it came from, and no more.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show all that is stored of one item. That includes how its pixels became a vector."""
@@ -117,6 +140,9 @@ def show(
     from m3search.search import Engine
 
     engine = Engine.open(index)
+    if link:
+        typer.echo(engine.link(item) or "it came from no PACS")
+        return
     row = engine.show(item)
     if thumbnail:
         thumbnail.write_bytes(engine.thumbnail(row["item_id"]))
@@ -139,6 +165,8 @@ def failures(
     workers: WorkersOption = None,
     time_limit: TimeLimitOption = None,
     memory_limit: MemoryLimitOption = None,
+    ca_file: CaFileOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Files that could not be read, each with its reason. They are tried again by the next index run."""
@@ -146,9 +174,10 @@ def failures(
     from m3search.search import Engine
 
     if retry:
-        from m3search.indexer import Options, retry_failures
+        from m3search.indexer import Options, Pacs, retry_failures
 
-        options = Options(workers=workers, allowance=allowance(time_limit, memory_limit))
+        pacs = Pacs(ca_file=ca_file, token_file=token_file)
+        options = Options(workers=workers, allowance=allowance(time_limit, memory_limit), pacs=pacs)
         with printing.progress() as progress:
             reports = retry_failures(index, options=options, progress=progress)
         if not as_json:
@@ -190,12 +219,18 @@ def demo(
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
-    """What this machine can do for m3search. Names what each missing piece costs and how to get it."""
-    from m3search.cli import printing
-    from m3search.doctor import examine
+def doctor(index: IndexOption = None, as_json: JsonOption = False) -> None:
+    """What this machine can do for m3search. Names what each missing piece costs and how to get it.
 
-    printing.doctor(examine(), as_json)
+    Exits with 1 if something that m3search needs is missing or wrong: a decoder, a broken model, a key others can read.
+    """
+    from m3search.cli import printing
+    from m3search.doctor import examine, is_whole
+
+    found = examine(index)
+    printing.doctor(found, as_json)
+    if not is_whole(found):
+        raise typer.Exit(1)
 
 
 @model_app.command("list")

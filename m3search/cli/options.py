@@ -32,6 +32,16 @@ MemoryLimitOption = Annotated[
 ]
 
 
+CaFileOption = Annotated[
+    Path | None,
+    typer.Option("--ca-file", help="Of a PACS: certificates to trust. Default: $M3SEARCH_PACS_CA_FILE, the system's."),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option("--token-file", help="Of a PACS: file with a bearer token. Default: $M3SEARCH_PACS_TOKEN_FILE."),
+]
+
+
 def allowance(seconds: float | None, gibibytes: float | None) -> Allowance:
     """The limits of reading processes, from what was typed."""
     from m3search.indexer import Allowance

@@ -361,11 +361,16 @@ def doctor(found: Sequence[Finding], as_json: bool) -> None:
     if as_json:
         _json([asdict(finding) for finding in found])
         return
-    table = _table("", "what", "found", "advice")
+    table = _table("", "area", "what", "found", "advice")
+    area = ""
     for finding in found:
-        verdict = "[green]ok[/]" if finding.ok else "[yellow]--[/]"
-        table.add_row(verdict, *map(escape, (finding.what, finding.found, finding.advice)))
+        verdict = "[green]ok[/]" if finding.ok else "[red]!![/]" if finding.needed else "[yellow]--[/]"
+        shown = "" if finding.area == area else finding.area
+        area = finding.area
+        table.add_row(verdict, *map(escape, (shown, finding.what, finding.found, finding.advice)))
     Console().print(table)
+    wrong = sum(not finding.ok for finding in found if finding.needed)
+    Console().print(f"[red]{wrong} to be put right[/] (!!)" if wrong else "whatever m3search needs is here")
 
 
 def _size(count: int) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from m3search.datasets.rows import Row
 
-CACHE_VERSION = 1  # raised when what `decode` gives changes
+CACHE_VERSION = 2  # raised when what `decode` gives changes
 
 
 @dataclass(frozen=True, slots=True, eq=False)

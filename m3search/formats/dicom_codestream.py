@@ -7,6 +7,7 @@ declares (a decompression bomb), or be cut to size and show something else.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 JPEG_START = b"\xff\xd8"
 JPEG_END = b"\xff\xd9"
-JPEG_LS = {"1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"}
+# CharLS, which all JPEG-LS decoders share, takes 20 s to notice that 4 KB end early; that of 12-bit JPEG never does.
+END_NEEDED = {"1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"}
 # Frame headers, which hold the size: SOF0 to SOF15 (ITU-T T.81 B.2.2; C4, C8 and CC are others), SOF55 (T.87 C.2.2).
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})  # markers that stand alone
@@ -26,6 +28,19 @@ WRAPPED_WITHIN = (
     4096  # a JPEG 2000 codestream begins here at the latest: some writers keep the boxes of a .jp2 around it
 )
 PADDING = 64  # what may follow the end marker
+COMPONENTS_AT = 40  # bytes from the start of a JPEG 2000 codestream to its number of components (A.5.1)
+COD, SOT = 0xFF52, 0xFF90  # coding style; first tile, where the main header ends (A.6.1, A.4.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Coding2000:
+    """What the main header of a JPEG 2000 codestream says of its samples (ITU-T T.800 A.5.1, A.6.1)."""
+
+    components: int
+    bits: int  # of the first component
+    signed: bool
+    halvings: int  # how often its sides can be halved by leaving wavelets out
+    whole: bool  # whether its end is there
 
 
 def check_frame(path: Path, dataset: Dataset, frame: int) -> None:
@@ -35,9 +50,8 @@ def check_frame(path: Path, dataset: Dataset, frame: int) -> None:
         UnreadableFile: TRUNCATED or CORRUPT.
         ValueError: there is no such frame.
     """
-    stream = _frame(dataset, frame)
-    if dataset.file_meta.TransferSyntaxUID in JPEG_LS and JPEG_END not in stream[-PADDING:]:
-        # CharLS, which all JPEG-LS decoders share, takes 20 s to notice that 4 KB end early.
+    stream = encoded_frame(dataset, frame)
+    if dataset.file_meta.TransferSyntaxUID in END_NEEDED and JPEG_END not in stream[-PADDING:]:
         raise UnreadableFile(path, Reason.TRUNCATED, "its compressed pixels end early; copy it again from its source")
     declared, found = (int(dataset.Rows), int(dataset.Columns)), frame_size(stream)
     if found not in (None, declared):
@@ -75,7 +89,27 @@ def _jpeg_size(stream: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _frame(dataset: Dataset, frame: int) -> bytes:
+def coding_2000(stream: bytes) -> Coding2000 | None:
+    """None for what is no JPEG 2000, or has no coding style before its first tile."""
+    if (found := CODESTREAM_2000.search(stream, 0, WRAPPED_WITHIN)) is None:
+        return None
+    at = found.start()
+    components, sample = int.from_bytes(stream[at + COMPONENTS_AT :][:2], "big"), stream[at + COMPONENTS_AT + 2]
+    at += len(JPEG_START)
+    while at + 4 <= len(stream) and (marker := int.from_bytes(stream[at : at + 2], "big")) != SOT:
+        if marker == COD and at + 9 < len(stream):
+            whole = JPEG_END in stream[-PADDING:]  # the end marker is that of JPEG
+            return Coding2000(components, (sample & 0x7F) + 1, bool(sample & 0x80), stream[at + 9], whole)
+        at += 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+    return None
+
+
+def encoded_frame(dataset: Dataset, frame: int) -> bytes:
+    """The compressed stream of one frame.
+
+    Raises:
+        ValueError: there is no such frame.
+    """
     from pydicom.encaps import get_frame
 
     offsets = None

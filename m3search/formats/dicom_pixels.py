@@ -13,6 +13,8 @@ from m3search.formats.dicom import functional_group, text_of, translated, values
 from m3search.formats.dicom_codestream import check_frame
 from m3search.formats.dicom_decoders import decoder_of
 from m3search.formats.dicom_lut import Table, table_of
+from m3search.formats.dicom_reduced import JPEG_2000, decode_reduced
+from m3search.formats.levels import Levels, percentiles
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -100,31 +102,29 @@ def _rescaled(path: Path, dataset: Dataset, frame: int) -> tuple[Float32, npt.ND
         return _modality_lut(dataset, values, frame)[0], _padding(dataset, values)
 
 
-def displayed(path: Path, dataset: Dataset, frame: int = 0) -> Displayed:
+def displayed(path: Path, dataset: Dataset, frame: int = 0, least: int = 0) -> Displayed:
     """A frame as a viewer shows it, with the steps that led there.
 
     Without a VOI LUT or window in the header, the grey values between the 0.5th and 99.5th percentile are shown.
 
+    Args:
+        least: pixels that the longest side needs; a frame whose coding allows it is decoded at half its size, or a
+            quarter, and so on, as long as it has them. 0: whole.
+
     Raises:
         UnreadableFile: as `stored`.
     """
-    values = stored(path, dataset, frame)
+    values, reduced = _reduced(path, dataset, frame, least)
     if values.ndim == 3:
         return Displayed(values, (f"{dataset.PhotometricInterpretation} as RGB",))
+    levels = Levels.of(values)
     with translated(path):
-        outside = _padding(dataset, values)
-        grey, steps = _modality_lut(dataset, values, frame)
-        below_zero = values.dtype.kind == "i" or bool(grey.min() < 0)  # what the VOI LUT takes is signed (C.11.2.1.1)
-        group = functional_group(dataset, frame, "FrameVOILUTSequence")
-        shown, step = _voi(dataset, group, grey, ~outside, below_zero)
-    steps.append(step)
-    if inverted := _inverted(dataset):  # after VOI: the window is defined on the values as stored
-        shown = 1 - shown
-        steps.append(inverted)
-    if outside.any():
-        shown[outside] = 0
-        steps.append("padding shown black")
-    return Displayed((shown * 255 + 0.5).astype(np.uint8), tuple(steps))
+        if levels is None:
+            pixels, steps = _shown(dataset, frame, values)
+        else:
+            shown, steps = _shown(dataset, frame, levels.values, levels.counts)
+            pixels = levels.picture(shown)
+    return Displayed(pixels, (*reduced, *steps))
 
 
 def syntax_name(dataset: Dataset) -> str:
@@ -176,6 +176,40 @@ def _check_decodable(path: Path, dataset: Dataset, frame: int) -> None:
     check_frame(path, dataset, frame)
 
 
+def _reduced(path: Path, dataset: Dataset, frame: int, least: int) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    """Stored values, fewer of them where `least` allows, and what is to be said of that."""
+    if least and dataset.file_meta.TransferSyntaxUID in JPEG_2000 and "PixelData" in dataset:
+        with translated(path):
+            _check_decodable(path, dataset, frame)
+            fewer = decode_reduced(dataset, frame, least)
+        if fewer is not None:
+            return fewer, (f"decoded at {fewer.shape[1]} x {fewer.shape[0]}",)
+    return stored(path, dataset, frame), ()
+
+
+def _shown(
+    dataset: Dataset, frame: int, values: npt.NDArray[Any], counts: npt.NDArray[np.int64] | None = None
+) -> tuple[UInt8, list[str]]:
+    """Stored grey values to what is shown, each by itself, and the steps.
+
+    Args:
+        counts: how many pixels have each value, where `values` are levels; None: `values` are the pixels.
+    """
+    outside = _padding(dataset, values)
+    grey, steps = _modality_lut(dataset, values, frame)
+    below_zero = values.dtype.kind == "i" or bool(grey.min() < 0)  # what the VOI LUT takes is signed (C.11.2.1.1)
+    group = functional_group(dataset, frame, "FrameVOILUTSequence")
+    shown, step = _voi(dataset, group, grey, ~outside, below_zero, counts)
+    steps.append(step)
+    if inverted := _inverted(dataset):  # after VOI: the window is defined on the values as stored
+        shown = 1 - shown
+        steps.append(inverted)
+    if outside.any():
+        shown[outside] = 0
+        steps.append("padding shown black")
+    return (shown * 255 + 0.5).astype(np.uint8), steps
+
+
 def _modality_lut(dataset: Dataset, values: npt.NDArray[Any], frame: int) -> tuple[Float32, list[str]]:
     group = functional_group(dataset, frame, "PixelValueTransformationSequence")
     if table := _table(dataset, group, "ModalityLUTSequence", values.dtype.kind == "i"):
@@ -213,7 +247,12 @@ def _padding(dataset: Dataset, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_
 
 
 def _voi(
-    dataset: Dataset, group: Dataset, grey: Float32, inside: npt.NDArray[np.bool_], signed: bool
+    dataset: Dataset,
+    group: Dataset,
+    grey: Float32,
+    inside: npt.NDArray[np.bool_],
+    signed: bool,
+    counts: npt.NDArray[np.int64] | None,
 ) -> tuple[Float32, str]:
     """Grey values to [0, 1] by VOI LUT, window or, without either, percentiles of those inside (PS3.3 C.11.2).
 
@@ -222,7 +261,7 @@ def _voi(
     stated = _stated_voi(dataset, group, grey, signed)
     if stated is not None and (np.ptp(stated[0][inside]) > 0 or np.ptp(grey[inside]) == 0):
         return stated
-    low, high = np.percentile(grey[inside], [0.5, 99.5])
+    low, high = percentiles(grey[inside], (0.5, 99.5), None if counts is None else counts[inside])
     if low == high:  # nearly all pixels are the same: show what the others are
         low, high = grey[inside].min(), grey[inside].max()
     shown = ((grey - low) / max(high - low, 1e-6)).clip(0, 1).astype(np.float32)

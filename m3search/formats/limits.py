@@ -76,3 +76,8 @@ def require_readable(path: Path) -> None:
             pass
     except PermissionError as error:
         raise UnreadableFile(path, Reason.PERMISSION, "not permitted to read it; check its owner and mode") from error
+
+
+def halvings(longest: int, least: int) -> int:
+    """How often a side of so many pixels can be halved and still have `least`; 0 where `least` is 0."""
+    return max(0, (longest // least).bit_length() - 1) if least > 0 else 0

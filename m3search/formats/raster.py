@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
-from m3search.formats.limits import LIMITS, require_readable
+from m3search.formats.limits import LIMITS, halvings, require_readable
 from m3search.formats.quiet import quiet
 from m3search.formats.storage import failure_of
 from m3search.formats.tiff_directory import check_directories
@@ -42,6 +42,7 @@ class RasterImage:
 
     pixels: UInt8  # (H, W) or (H, W, 3)
     description: tuple[str, ...] = ()  # for provenance, in the order applied
+    size: tuple[int, int] = (0, 0)  # height and width of the whole picture, of which `pixels` may be a fraction
 
     @property
     def rgb(self) -> UInt8:
@@ -70,8 +71,12 @@ def read_header(path: Path) -> Header:
     return Header(path=path, format="raster", attributes={"width": width, "height": height, "container": kind})
 
 
-def read(path: Path) -> RasterImage:
+def read(path: Path, least: int = 0) -> RasterImage:
     """The first frame: upright (EXIF orientation), alpha composed on black, deep values scaled between PERCENTILES.
+
+    Args:
+        least: pixels that the longest side needs; a JPEG is decoded at half its size, a quarter or an eighth, which is
+            faster, as long as it has them. 0: whole.
 
     Raises:
         UnreadableFile: EMPTY, CORRUPT, TRUNCATED, TOO_LARGE, PERMISSION or VANISHED.
@@ -80,12 +85,14 @@ def read(path: Path) -> RasterImage:
     with _decoding(path) as kind:
         if _needs_tifffile(path, kind):
             pixels, orientation = _read_with_tifffile(path, steps)
+            height, width = pixels.shape[:2]
         else:
-            pixels, orientation = _read_with_pillow(path, steps)
+            pixels, orientation, (height, width) = _read_with_pillow(path, steps, least)
     if orientation in ORIENTATIONS:
         steps.append(f"EXIF orientation {orientation} undone")
         pixels = ORIENTATIONS[orientation](pixels)
-    return RasterImage(np.ascontiguousarray(pixels), tuple(steps))
+        height, width = (width, height) if orientation >= TURNED else (height, width)
+    return RasterImage(np.ascontiguousarray(pixels), tuple(steps), (height, width))
 
 
 def read_rgb(path: Path) -> UInt8:
@@ -103,6 +110,7 @@ ORIENTATIONS = {
     7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
     8: lambda a: a.swapaxes(0, 1)[::-1],
 }
+TURNED = 5  # from here on rows become columns
 
 
 @contextmanager
@@ -207,7 +215,8 @@ def _read_with_tifffile(path: Path, steps: list[str]) -> tuple[npt.NDArray[Any],
         return _compose_deep(values, int(page.photometric) == WHITE_IS_ZERO, steps), int(orientation)
 
 
-def _read_with_pillow(path: Path, steps: list[str]) -> tuple[npt.NDArray[Any], int]:
+def _read_with_pillow(path: Path, steps: list[str], least: int) -> tuple[npt.NDArray[Any], int, tuple[int, int]]:
+    """Pixels, the orientation that is left to undo, and the whole picture's height and width as it is stored."""
     with _open_with_pillow(path) as image:
         LIMITS.check_pixels(path, image.height, image.width)
         if (frames := getattr(image, "n_frames", 1)) > 1:
@@ -219,14 +228,21 @@ def _read_with_pillow(path: Path, steps: list[str]) -> tuple[npt.NDArray[Any], i
         if _is_deep_colour_png(path, image):
             from imagecodecs import png_decode
 
-            return _compose_deep(png_decode(path.read_bytes()), False, steps), orientation
+            pixels = _compose_deep(png_decode(path.read_bytes()), False, steps)
+            return pixels, orientation, pixels.shape[:2]
+        height, width = image.height, image.width
+        if times := halvings(max(image.size), least):
+            image.draft("", (width >> times, height >> times))  # of a JPEG: fewer of its cosines; of others, nothing
+            if image.width != width:
+                steps.append(f"decoded at {image.width} x {image.height}")
         image.load()
         if image.format == "TIFF" and orientation in ORIENTATIONS:
             steps.append(f"TIFF orientation {orientation} undone")
             orientation = 1  # Pillow turns a TIFF, and only a TIFF, upright while it loads
+            height, width = image.height, image.width
         if image.mode.startswith(("I", "F")):
-            return _compose_deep(np.asarray(image), white_is_zero, steps), orientation
-        return _compose_shallow(image, steps), orientation
+            return _compose_deep(np.asarray(image), white_is_zero, steps), orientation, (height, width)
+        return _compose_shallow(image, steps), orientation, (height, width)
 
 
 def _is_deep_colour_png(path: Path, image: Image.Image) -> bool:

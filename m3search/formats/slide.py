@@ -115,9 +115,9 @@ class OpenSlideSlide(Slide):
     def _decode(self, level: int, left: int, top: int, width: int, height: int) -> npt.NDArray[Any]:
         scale = self.levels[level].downsample
         rgba = np.asarray(self._slide.read_region((round(left * scale), round(top * scale)), level, (width, height)))
-        opaque = rgba[..., 3:].astype(np.uint16)
-        if opaque.min() == 255:
+        if rgba[..., 3].min() == 255:
             return rgba[..., :3]
+        opaque = rgba[..., 3:].astype(np.uint16)
         composed = (rgba[..., :3] * opaque + WHITE * (255 - opaque)) // 255  # unscanned parts are transparent
         return composed.astype(np.uint8)
 

@@ -80,6 +80,17 @@ def read_header(path: Path) -> Header:
     )  # fmt: skip
 
 
+def named_in(path: Path) -> tuple[str, ...]:
+    """The files that a header speaks of, by name, there or not: of signals, or the headers of its segments.
+
+    Raises:
+        UnreadableFile: EMPTY, CORRUPT, TRUNCATED, TOO_LARGE.
+    """
+    record = parse(path)
+    segments = (f"{name}.hea" for name, _ in record.segments if name != "~")
+    return tuple(dict.fromkeys([*segments, *(channel.file for channel in record.channels if channel.file != "~")]))
+
+
 def read(
     header: Header, start: float = 0.0, seconds: float | None = None, channels: Sequence[int] | None = None
 ) -> Signal:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
-from m3search.modalities.imaging import to_uint8
+from m3search.modalities.imaging import DETAIL_PX, to_uint8
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ Policy = Literal["mask", "quarantine", "keep"]
 LOOKED_AT = ("xray", "ct", "retina")  # tissue is full of rows of marks of one size; an ECG's thumbnail is drawn by us
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # Secondary Capture Image Storage, and its multi-frame kin
 WHITE_FROM_HU, WHITE_AT_HU = -500.0, 1300.0  # a CT's window: what is drawn in is white, but little bone is
-WORKING_PX = 768  # longest side that is looked at
+WORKING_PX = DETAIL_PX  # longest side that is looked at
 STROKE = 9  # pixels: wider things are no strokes
 CONTRAST = 90  # of 255: between a stroke and its ground
 GLYPH = (6, 64)  # pixels of height

@@ -13,7 +13,7 @@ import numpy as np
 from m3search.errors import Reason, UnreadableFile
 from m3search.modalities.ct_stack import Stack, stack
 from m3search.modalities.dicom_tags import identity_of, tags_of
-from m3search.modalities.imaging import encode_thumbnail, evenly, letterbox, to_uint8
+from m3search.modalities.imaging import encode_thumbnail, enough, evenly, letterbox, to_uint8
 from m3search.types import Identity, Item, Part, Tags
 
 if TYPE_CHECKING:
@@ -225,17 +225,17 @@ def _is_label_map(parts: Sequence[Part]) -> bool:
     return bool(1 < len(values) <= MOST_LABELS and values[0] == 0 and (values == values.round()).all())
 
 
-def _read_picture(source: Source, spec: InputSpec) -> Item:  # noqa: ARG001
-    pixels, steps = _picture(source.files[0])
+def _read_picture(source: Source, spec: InputSpec) -> Item:
+    pixels, steps = _picture(source.files[0], enough(spec.size))
     provenance: dict[str, Any] = {"pixels": [*steps, "display grey: no Hounsfield units"], "slices": 1}
     return Item(source, (Part("", pixels),), provenance=provenance)
 
 
-def _picture(path: Path) -> tuple[UInt8, tuple[str, ...]]:
-    """A picture of a slice, uint8 (H, W), and the steps that made it so."""
+def _picture(path: Path, least: int = 0) -> tuple[UInt8, tuple[str, ...]]:
+    """A picture of a slice, uint8 (H, W), and the steps that made it so; see `raster.read` for `least`."""
     from m3search.formats import raster
 
-    image = raster.read(path)
+    image = raster.read(path, least)
     pixels = image.pixels if image.pixels.ndim == 2 else image.pixels.mean(axis=2).round().astype(np.uint8)
     return pixels, image.description
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from m3search.modalities.ecg_leads import LEADS
 
 if TYPE_CHECKING:
-    from PIL import ImageDraw, ImageFont
+    from PIL import Image, ImageDraw, ImageFont
 
     from m3search.types import Float32
 
@@ -54,9 +55,8 @@ def draw_strip(leads: Float32, rate_hz: float, calibrated: bool = True, width: i
     rows = 1 + max(cell.row for cell in cells)
     scale = width * SUPERSAMPLING / (SECONDS * MM_PER_SECOND + 2 * MARGIN_MM)  # pixels per mm
     size = (width * SUPERSAMPLING, round((rows * ROW_MM + 2 * MARGIN_MM + 4) * scale))
-    picture = Image.new("RGB", size, PAPER)
+    picture = _paper(size, scale).copy()
     draw = ImageDraw.Draw(picture)
-    _draw_grid(draw, size, scale)
     centred = centre(leads)
     gain = fitting_gain(centred, calibrated)
     font = ImageFont.load_default(size=4.6 * scale)
@@ -67,7 +67,7 @@ def draw_strip(leads: Float32, rate_hz: float, calibrated: bool = True, width: i
     small = picture.resize((width, round(size[1] / SUPERSAMPLING)), Image.Resampling.BOX)
     buffer = io.BytesIO()
     dpi = 25.4 * scale / SUPERSAMPLING
-    small.quantize(32).save(buffer, "PNG", optimize=True, dpi=(dpi, dpi))
+    small.quantize(32).save(buffer, "PNG", dpi=(dpi, dpi))
     return buffer.getvalue()
 
 
@@ -100,12 +100,19 @@ def fitting_gain(centred: Float32, calibrated: bool) -> float:
     return 0.5 * ROW_MM / reach if reach > 0 else GAINS[0]
 
 
-def _draw_grid(draw: ImageDraw.ImageDraw, size: tuple[int, int], scale: float) -> None:
+@lru_cache(maxsize=4)  # layouts
+def _paper(size: tuple[int, int], scale: float) -> Image.Image:
+    """The grid alone: as long to draw as the curves, and the same for every record of a layout."""
+    from PIL import Image, ImageDraw
+
+    paper = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(paper)
     for step, colour, width in ((1.0, FINE, 1), (5.0, COARSE, 2)):
         for across in np.arange(MARGIN_MM % step, size[0] / scale, step):
             draw.line([(across * scale, 0), (across * scale, size[1])], fill=colour, width=width)
         for down in np.arange(MARGIN_MM % step, size[1] / scale, step):
             draw.line([(0, down * scale), (size[0], down * scale)], fill=colour, width=width)
+    return paper
 
 
 def _draw_cell(

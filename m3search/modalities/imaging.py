@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
 THUMBNAIL_PX = 256
 JPEG_QUALITY = 85
+DETAIL_PX = 768  # longest side that is looked at for text in pixels
+FINER = 3  # times the size of a tower's input: what is scaled down from there differs little from what is from more
+
+
+def enough(size: int) -> int:
+    """Pixels of the longest side that suffice to prepare an image for a tower of `size`, draw it and find text in it.
+
+    Decoders that give a fraction of an image faster than the whole may stop there.
+    """
+    return max(FINER * size, DETAIL_PX)
 
 
 def letterbox(image: UInt8, size: int) -> UInt8:
@@ -29,7 +39,7 @@ def letterbox(image: UInt8, size: int) -> UInt8:
     scale = size / max(height, width)
     fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
     canvas = Image.new("RGB", (size, size))
-    picture = Image.fromarray(image).resize(fitted, Image.Resampling.LANCZOS, reducing_gap=3.0).convert("RGB")
+    picture = Image.fromarray(image).resize(fitted, Image.Resampling.LANCZOS, reducing_gap=FINER).convert("RGB")
     canvas.paste(picture, ((size - fitted[0]) // 2, (size - fitted[1]) // 2))
     return np.ascontiguousarray(np.asarray(canvas).transpose(2, 0, 1))
 

@@ -11,6 +11,8 @@ import numpy as np
 from m3search import formats, modalities
 from m3search.errors import MissingExtra, Reason, UnreadableFile, UsageError
 from m3search.formats.storage import failure_of
+from m3search.modalities.imaging import DETAIL_PX
+from m3search.modalities.plausible import refuse_implausible
 from m3search.types import Header, InputSpec, Item, ModalityFrom, Source
 
 if TYPE_CHECKING:
@@ -156,10 +158,12 @@ def read_item(source: Source, spec: InputSpec) -> Item:
 
     Raises:
         UnreadableFile: whatever went wrong, with its reason; the first file of the source is named where the reader
-            itself did not name one.
+            itself did not name one. CONSTANT and IMPLAUSIBLE for what was decoded, but shows nothing.
     """
     try:
-        return modalities.get(source.modality).read(source, spec)
+        item = modalities.get(source.modality).read(source, spec)
+        refuse_implausible(item)
+        return item
     except (UnreadableFile, UsageError):
         raise
     except Exception as error:
@@ -167,7 +171,7 @@ def read_item(source: Source, spec: InputSpec) -> Item:
 
 
 def raster_image(path: Path) -> UInt8:
-    """A raster file as a person sees it, uint8 (H, W, 3).
+    """A raster file as a person sees it, uint8 (H, W, 3), a JPEG no larger than is needed to tell what it shows.
 
     Raises:
         UnreadableFile: it cannot be decoded.
@@ -175,7 +179,7 @@ def raster_image(path: Path) -> UInt8:
     from m3search.formats import raster
 
     try:
-        pixels = raster.read(path).pixels
+        pixels = raster.read(path, DETAIL_PX).pixels
     except UnreadableFile:
         raise
     except Exception as error:

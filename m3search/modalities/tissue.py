@@ -44,11 +44,11 @@ def find_tissue(overview: UInt8) -> Mask | None:
     cut by Otsu's threshold, which is bounded, because on a slide full of tissue Otsu would part the pale from the dark.
     Coloured ink is left out.
     """
-    smooth = _smoothed(overview)
-    chroma = smooth.max(axis=2) - smooth.min(axis=2)
+    red, green, blue = _smoothed(overview)
+    chroma = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     ink = np.zeros(chroma.shape, dtype=np.bool_)
     if float(np.percentile(chroma, 99)) < COLOURLESS:
-        grey = smooth.mean(axis=2)
+        grey = (red + green + blue) / np.float32(3)
         chroma = np.abs(grey - np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
     else:
         ink = find_ink(overview)
@@ -64,12 +64,12 @@ def find_ink(overview: UInt8) -> Mask:
     from scipy import ndimage
 
     smooth = _smoothed(overview)
-    light = np.percentile(smooth.reshape(-1, 3), 99, axis=0).clip(128, 255).astype(np.float32)
-    red, green, blue = np.moveaxis(-np.log10((smooth / light).clip(1 / 255, 1)), 2, 0)
+    light = np.percentile(smooth.reshape(3, -1), 99, axis=1).clip(128, 255).astype(np.float32)
+    red, green, blue = -np.log10((smooth / light[:, None, None]).clip(1 / 255, 1))
     dense, blue_share, red_share = RED_INK
     ink = red - green > MORE_RED_ABSORBED
     ink |= (green > dense) & (blue > blue_share * green) & (red < red_share * green)
-    coloured = smooth.max(axis=2) - smooth.min(axis=2) > COLOUR_RANGE[1]
+    coloured = smooth.max(axis=0) - smooth.min(axis=0) > COLOUR_RANGE[1]
     if ink.sum() > MOST_INK * coloured.sum():
         return np.zeros_like(ink)
     grown: Mask = ndimage.binary_dilation(ink, iterations=INK_MARGIN)
@@ -107,8 +107,9 @@ def choose_tiles(size: tuple[int, int], mask: Mask, side: int, most: int) -> lis
 def _grid(size: tuple[int, int], mask: Mask, side: int) -> list[Tile]:
     """Tiles that cover the slide from edge to edge, overlapping a little where its sides are no multiples of `side`."""
     height, width = mask.shape
-    below = np.zeros((height + 1, width + 1), dtype=np.int64)  # below[y, x]: tissue pixels above and left of (x, y)
-    below[1:, 1:] = mask.cumsum(axis=0).cumsum(axis=1)
+    below = np.zeros((height + 1, width + 1), dtype=np.int32)  # below[y, x]: tissue pixels above and left of (x, y)
+    np.cumsum(mask, axis=0, dtype=np.int32, out=below[1:, 1:])
+    np.cumsum(below[1:, 1:], axis=1, out=below[1:, 1:])
     columns, rows = (np.linspace(0, length - side, -(-length // side)).round().astype(int) for length in size)
     tiles = []
     for y in rows.tolist():
@@ -134,11 +135,9 @@ def _spread(tiles: list[Tile], most: int) -> list[Tile]:
 
 
 def _smoothed(picture: UInt8) -> npt.NDArray[np.float32]:
-    """Mean over 3 x 3 pixels: JPEG noise has colour too."""
-    padded = np.pad(picture.astype(np.float32), ((1, 1), (1, 1), (0, 0)), mode="edge")
-    height, width = picture.shape[:2]
-    total = np.zeros(picture.shape, dtype=np.float32)
-    for y in range(3):
-        for x in range(3):
-            total += padded[y : y + height, x : x + width]
-    return total / np.float32(9)
+    """(3, H, W) mean over 3 x 3 pixels: JPEG noise has colour too. Planes, since arithmetic within pixels is slow."""
+    planes = np.ascontiguousarray(picture.transpose(2, 0, 1)).astype(np.uint16)
+    padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+    total: npt.NDArray[np.uint16] = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    return total.astype(np.float32) / np.float32(9)

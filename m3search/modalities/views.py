@@ -33,6 +33,7 @@ ImageFormat = Literal["jpeg", "png"]
 
 PRESETS = {"lung": ct.LUNG, "mediastinum": ct.MEDIASTINUM, "bone": ct.BONE}
 MOST_PIXELS = 64_000_000  # of a slide's level, decoded for one region
+WHOLE = 1 << 20  # pixels along a side: more than any image has
 PAPER_PX = 2048  # width of an ECG drawn as PNG
 
 
@@ -125,7 +126,7 @@ def _describe_ecg(source: Source) -> dict[str, Any]:
 
 def _describe_picture(source: Source, spec: InputSpec) -> dict[str, Any]:
     """Size of a picture as it is shown, and how many frames of it were embedded."""
-    parts = read_item(source, spec).parts
+    parts = _whole(source, spec).parts
     height, width = parts[0].data.shape[:2]
     return {"kind": "picture", "width": width, "height": height, "frames": len(parts)}
 
@@ -142,7 +143,7 @@ def ct_slice(source: Source, one: ct.Slice, window: tuple[float, float] | None, 
 
 def picture(source: Source, spec: InputSpec, frame: int, look: Look) -> bytes:
     """A picture, or the frame of that number (from 1) among those that are embedded."""
-    item = burned_in.apply(read_item(source, spec), look.policy)
+    item = burned_in.apply(_whole(source, spec), look.policy)
     return encode(_frame(item, frame).data, look)
 
 
@@ -199,6 +200,11 @@ def encode(pixels: UInt8, look: Look) -> bytes:
     else:
         image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
+
+
+def _whole(source: Source, spec: InputSpec) -> Item:
+    """An item in every pixel: for a tower of the usual size, readers stop at fewer."""
+    return read_item(source, replace(spec, size=WHOLE))
 
 
 def _frame(item: Item, frame: int) -> Part:

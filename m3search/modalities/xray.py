@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m3search.modalities.dicom_tags import identity_of, tags_of
-from m3search.modalities.imaging import encode_thumbnail, letterbox, refuse_constant
+from m3search.modalities.imaging import encode_thumbnail, enough, letterbox, refuse_constant
 from m3search.types import Identity, Item, Part, Tags
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ class XRay:
         """Every image stands alone, though frontal and lateral views share a series."""
         return ""
 
-    def read(self, source: Source, spec: InputSpec) -> Item:  # noqa: ARG002
+    def read(self, source: Source, spec: InputSpec) -> Item:
         """The image as a viewer shows it: VOI applied, MONOCHROME1 inverted, so that bone is bright.
+
+        Larger ones may be decoded at a fraction of their size: see `imaging.enough`.
 
         Raises:
             UnreadableFile: CONSTANT for a blank image; else as the format's reader says.
@@ -43,24 +45,25 @@ class XRay:
             from m3search.formats import dicom, dicom_pixels
 
             dataset = dicom.read_dataset(path)
-            shown = dicom_pixels.displayed(path, dataset)
+            shown = dicom_pixels.displayed(path, dataset, least=enough(spec.size))
             pixels, steps = shown.pixels, (dicom_pixels.syntax_name(dataset), *shown.steps)
             with dicom.translated(path):
                 if (frames := dicom.frame_count(dataset)) > 1:
                     steps = (*steps, f"first of {frames} frames")
-                tags, identity, spacing_mm = tags_of(dataset), identity_of(dataset), dicom.spacing(dataset)
+                tags, identity, size = tags_of(dataset), identity_of(dataset), (int(dataset.Rows), int(dataset.Columns))
+                spacing_mm = dicom.spacing(dataset) * size[0] / pixels.shape[0]
         else:
             from m3search.formats import raster
 
-            image = raster.read(path)
-            pixels, steps = image.pixels, image.description
+            image = raster.read(path, enough(spec.size))
+            pixels, steps, size = image.pixels, image.description, image.size
         refuse_constant(path, pixels)
         return Item(
             source=source,
             parts=(Part("", pixels, spacing_mm=spacing_mm),),
             tags=tags,
             identity=identity,
-            provenance={"pixels": list(steps), "size": [int(side) for side in pixels.shape[:2]]},
+            provenance={"pixels": list(steps), "size": list(size)},
         )
 
     def prepare(self, item: Item, spec: InputSpec) -> UInt8:

@@ -8,6 +8,18 @@ from __future__ import annotations
 
 from m3search.privacy.paths import CONTAINED_FROM, OTHER_ARCHIVE, PathMask
 from m3search.privacy.pseudonyms import Pseudonyms
+from m3search.privacy.sealed import LINK, Sealed
 from m3search.privacy.texts import PLACEHOLDERS, REMOVED, findings, scrub
 
-__all__ = ["CONTAINED_FROM", "OTHER_ARCHIVE", "PLACEHOLDERS", "REMOVED", "PathMask", "Pseudonyms", "findings", "scrub"]
+__all__ = [
+    "CONTAINED_FROM",
+    "LINK",
+    "OTHER_ARCHIVE",
+    "PLACEHOLDERS",
+    "REMOVED",
+    "PathMask",
+    "Pseudonyms",
+    "Sealed",
+    "findings",
+    "scrub",
+]

@@ -21,11 +21,15 @@ class PathMask:
     A path component that holds an identifier of one of its own files, or a DICOM UID, is stored as "~" and its
     pseudonym. Who has the key and the archive can find the file again: `resolve` looks for the entry with it.
 
-    `prefix` begins every uri: "" for the first archive of an index, "@1/" for the second, and so on.
+    `prefix` begins every uri: "" for the first archive of an index, "@1/" for the second, and so on. With `every`, no
+    component is shown: the names of a PACS are UIDs, and short ones do not look like it.
     """
 
-    def __init__(self, pseudonyms: Pseudonyms, known: Iterable[str] = (), prefix: str = "") -> None:
+    def __init__(
+        self, pseudonyms: Pseudonyms, known: Iterable[str] = (), prefix: str = "", every: bool = False
+    ) -> None:
         self.prefix = prefix
+        self._every = every
         self._pseudonyms = pseudonyms
         self._of: dict[str, str] = {}
         self._masked = {part for uri in known for part in PurePosixPath(uri).parts if part.startswith(MASK)}
@@ -53,6 +57,9 @@ class PathMask:
         """POSIX path relative to the archive, masked where an identifier is known or a UID stands."""
         parts = []
         for part in relative.parts:
+            if self._every:
+                parts.append(part if part.startswith(MASK) else self._mask(part))
+                continue
             masked = self._mask(part) if self._masked or UID.search(part) else ""
             parts.append(masked if masked in self._masked or UID.search(part) else _spelled(part))
         uri = self.prefix + ("/".join(parts) or ".")

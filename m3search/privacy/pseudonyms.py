@@ -9,7 +9,6 @@ import hmac
 import os
 import secrets
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 
 KEY_BYTES = 32
@@ -37,7 +36,7 @@ class Pseudonyms:
         """16 hexadecimal digits; "" for ""."""
         if not identifier:
             return ""
-        return hmac.new(self._key, identifier.encode("utf-8", "surrogatepass"), sha256).hexdigest()[:PSEUDONYM_HEX]
+        return hmac.digest(self._key, identifier.encode("utf-8", "surrogatepass"), "sha256").hex()[:PSEUDONYM_HEX]
 
 
 def _write_key(key_file: Path, key: bytes) -> None:

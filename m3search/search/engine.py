@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import numpy as np
 from m3search import filters, modalities
 from m3search.encoders import load_encoder
 from m3search.errors import UsageError
+from m3search.privacy import LINK, OTHER_ARCHIVE, Sealed
 from m3search.search.compose import Composed, of_vector, resolve
 from m3search.search.query import HowAsked, Options, Query, Weights
 from m3search.search.ranking import Search
@@ -231,6 +233,25 @@ class Engine:
         )
         self._log("show", ("", [row["item_id"]]))
         return row
+
+    def link(self, item_id: str) -> str:
+        """The address of an item's study on the PACS that it came from; "" for an item of another archive.
+
+        The study's UID is stored sealed: the index's key opens it. `item_id` may be a unique beginning.
+
+        Raises:
+            UsageError: no such item; the key is not the one it was sealed with.
+            MissingExtra: the package that opens it is not installed.
+        """
+        row = self.store.record.rows([self._resolve(item_id)], ["item_id", "uri", "provenance"]).to_pylist()[0]
+        sealed = json.loads(row["provenance"] or "{}").get(LINK)
+        if not sealed:
+            return ""
+        study = Sealed(self.index.key_file).open(sealed)
+        self._log("show", ("", [row["item_id"]]))
+        prefix = OTHER_ARCHIVE.match(row["uri"])
+        archive = self.index.manifest.archives[int(prefix.group().strip("@/")) if prefix else 0]
+        return f"{archive}/studies/{study}"
 
     def thumbnail(self, item_id: str) -> bytes:
         """JPEG or PNG bytes of a stored item.

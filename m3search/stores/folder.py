@@ -38,7 +38,7 @@ class Manifest:
     fingerprint: str  # of the bundle: vectors of another one cannot be compared with these
     dim: int
     inputs_version: int = 1  # of the preparation of inputs: another one gives other vectors
-    archives: tuple[str, ...] = ()  # absolute roots that were indexed into this folder
+    archives: tuple[str, ...] = ()  # what was indexed into this folder: absolute paths and addresses
     metric: str = "cosine"
     format_version: int = FORMAT_VERSION
     audit: bool = True  # whether who searches, sees and deletes is logged: see `stores.audit`
@@ -136,6 +136,11 @@ class IndexFolder:
         return self.path / "segment"
 
     @property
+    def scratch(self) -> Path:
+        """Where an index run may copy files to while it reads them. What a killed run leaves, the next removes."""
+        return self.path / "scratch.tmp"
+
+    @property
     def key_file(self) -> Path:
         """The secret that pseudonyms are keyed with; made and read by `privacy`."""
         return self.path / "pseudonym.key"
@@ -173,16 +178,15 @@ class IndexFolder:
             f"use --model with the encoder it was built with, or index again into another folder with --index"
         )
 
-    def add_archive(self, root: Path) -> IndexFolder:
-        """Remember one more archive root. Returns the folder with its new manifest.
+    def add_archive(self, location: str) -> IndexFolder:
+        """Remember one more archive. Returns the folder with its new manifest.
 
         For the holder of the lock: what another run remembered since this manifest was read is kept.
         """
         now = IndexFolder.open(self.path).manifest
-        name = str(root.resolve())
-        if name in now.archives:
+        if location in now.archives:
             return replace(self, manifest=now)
-        folder = replace(self, manifest=replace(now, archives=(*now.archives, name)))
+        folder = replace(self, manifest=replace(now, archives=(*now.archives, location)))
         folder._write_manifest()
         return folder
 

@@ -55,6 +55,7 @@ class View:
         self._alive = alive
         self._chosen: dict[Filter | None, Chosen] = {}
         self._tallies: dict[tuple[str, Filter | None], dict[str, int]] = {}
+        self._row_of: dict[str, int] = {}  # of what was found last: it is asked for next
         self._record = record
         later = segment.items[:0] if later is None else later
         self._later = later.combine_chunks().sort_by("item_id") if later.num_rows else later
@@ -80,12 +81,14 @@ class View:
         later = self._later_rows(where)
         if later.num_rows:
             return self._with_later(queries, k, found, later, exact)
-        id_of, half = self.segment.id_of, self.segment.half
+        half = self.segment.half
+        row_of = [{self.segment.id_of(row): row for row in one.rows.tolist()} for one in found]
+        self._row_of = row_of[-1] if row_of else {}
         return [
-            Neighbours(tuple(map(id_of, one.rows.tolist())), one.scores, exact)
+            Neighbours(tuple(rows), one.scores, exact)
             if one.scores is not None
-            else rank(query, half[one.rows].astype(np.float32), list(map(id_of, one.rows.tolist())), k)
-            for query, one in zip(queries, found, strict=True)
+            else rank(query, half[one.rows].astype(np.float32), list(rows), k)
+            for query, one, rows in zip(queries, found, row_of, strict=True)
         ]
 
     def count(self, where: Filter | None = None) -> int:
@@ -161,7 +164,9 @@ class View:
 
     def _row(self, item_id: str) -> int | None:
         """The row of an item that the segment still has."""
-        row = self.segment.selections.row(item_id)
+        row = self._row_of.get(item_id)
+        if row is None:
+            row = self.segment.selections.row(item_id)
         return row if row is not None and (self._alive is None or self._alive[row]) else None
 
     def _allowed(self, where: Filter | None) -> Chosen | None:

@@ -1,4 +1,6 @@
-"""`python -m tests.faults`: index runs killed, or met by a full disk, at every change they make to the disk."""
+"""`python -m tests.faults`: index runs killed, or met by a full disk, at every change they make to the disk; with
+`--kills N`, killed at N random moments instead.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ def main() -> int:
     """1 where anything was wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--sample", type=int, default=0, help="write points for each kind of fault. Default: all")
+    parser.add_argument("--kills", type=int, default=0, help="random moments to kill at, over all scenarios")
     parser.add_argument("--seed", type=int, default=1)
     typed = parser.parse_args()
     wrong = 0
@@ -23,7 +26,12 @@ def main() -> int:
             sys.exit("this needs Linux and a C compiler")
         with campaign.nursery(library) as runs:
             for place, scenario in enumerate(campaign.SCENARIOS):
-                outcome = campaign.run(scenario, Path(name) / str(place), runs, typed.sample, typed.seed)
+                work = Path(name) / str(place)
+                if typed.kills:
+                    share = (typed.kills + place) // len(campaign.SCENARIOS)
+                    outcome = campaign.run_kills(scenario, work, runs, share, typed.seed)
+                else:
+                    outcome = campaign.run(scenario, work, runs, typed.sample, typed.seed)
                 sys.stdout.write("\n".join([*outcome.lines(), ""]))
                 sys.stdout.flush()
                 wrong += len(outcome.wrong)

@@ -22,8 +22,9 @@ from m3search.stores.verify import verify
 
 from ..fuzz.seeds import KINDS
 
-COUNT, KILL, FULL = 0, 1, 2  # as shim.c has them
+COUNT, KILL, FULL, MOMENT = 0, 1, 2, 3  # as shim.c has them; the last is the nursery's own
 KINDS_OF_FAULT = {"kill": KILL, "disk full": FULL}
+AT_A_MOMENT = "kill at a random moment"
 HOLDINGS = ("dicom explicit", "dicom ct series", "dicom ecg", "png", "pyramid deflate", "wfdb")
 NOT_COMPARED = ["run_id", "indexed_at", "patient_key", "study_key", "series_key", "locator"]
 
@@ -154,6 +155,34 @@ def run(scenario: str, work: Path, runs: Nursery, sample: int = 0, seed: int = 1
             wrong = _wrong(folder, expected, kind, code, words)
             outcome.wrong += [f"{scenario}, {kind} at change {at}: {one}" for one in wrong]
             shutil.rmtree(folder)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def run_kills(scenario: str, work: Path, runs: Nursery, kills: int, seed: int = 1) -> Outcome:
+    """Kill a run at random moments of the time that an undisturbed one takes, wherever in its code that is."""
+    began = time.monotonic()
+    outcome = Outcome(scenario, tried={AT_A_MOMENT: 0}, survived={AT_A_MOMENT: 0})
+    whole = work / "whole"
+    SCENARIOS[scenario](whole)
+    undisturbed = Path(shutil.copytree(whole, work / "undisturbed"))
+    started = time.monotonic()
+    code, outcome.points, words = runs.run(undisturbed, 0, COUNT)
+    takes_us = int((time.monotonic() - started) * 1e6)
+    if code or words:
+        outcome.wrong.append(f"the undisturbed run ended with {code}: {words}")
+        return outcome
+    expected = rows(undisturbed / "index")
+    moments = random.Random(f"{seed}/{scenario}")
+    for _ in range(kills):
+        folder = Path(shutil.copytree(whole, work / "disturbed"))
+        at = moments.randint(1, takes_us)
+        code, _, words = runs.run(folder, at, MOMENT)
+        outcome.tried[AT_A_MOMENT] += 1
+        outcome.survived[AT_A_MOMENT] += code == 0
+        wrong = _wrong(folder, expected, "kill", code, words)
+        outcome.wrong += [f"{scenario}, killed after {at / 1e6:.3f} s: {one}" for one in wrong]
+        shutil.rmtree(folder)
     outcome.seconds = time.monotonic() - began
     return outcome
 

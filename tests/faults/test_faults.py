@@ -26,3 +26,9 @@ def test_rows_are_those_of_an_undisturbed_run(scenario: str, runs: campaign.Nurs
     assert outcome.points > 50
     assert outcome.tried == {"kill": 2, "disk full": 2}
     assert outcome.survived["kill"] == 0
+
+
+def test_rows_are_those_of_an_undisturbed_run_after_kills_at_any_moment(runs: campaign.Nursery, tmp_path: Path) -> None:
+    outcome = campaign.run_kills("changed archive", tmp_path, runs, kills=2)
+    assert outcome.wrong == []
+    assert outcome.tried == {campaign.AT_A_MOMENT: 2}

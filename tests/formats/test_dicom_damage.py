@@ -29,7 +29,7 @@ from pydicom.uid import (
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats import dicom, dicom_pixels
-from m3search.formats.dicom_codestream import frame_size
+from m3search.formats.dicom_codestream import encoded_frame, frame_size
 from m3search.formats.dicom_decoders import decoder_of
 from m3search.formats.limits import Limits
 
@@ -96,6 +96,18 @@ def test_whole_streams_are_shown(tmp_path: Path, syntax: str) -> None:
     path = write(tmp_path / "whole.dcm", STREAMS[syntax](PICTURE), syntax)
     stored = dicom_pixels.stored(path, dicom.read_dataset(path)).astype(int)
     assert np.abs(stored - PICTURE).mean() < (6 if syntax == JPEGBaseline8Bit else 1e-9)
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.9, 0.99])
+def test_stream_of_12_bits_that_ends_early_is_truncated(kept: float) -> None:
+    """Its decoder fills up what is missing, and says nothing."""
+    path = PYDICOM_FILES / "JPGExtended.dcm"
+    dataset = dicom.read_dataset(path)
+    stream = encoded_frame(dataset, 0)
+    dataset.PixelData = encapsulate([stream[: int(len(stream) * kept)]])
+    with pytest.raises(UnreadableFile) as caught:
+        dicom_pixels.displayed(path, dataset)
+    assert caught.value.reason is Reason.TRUNCATED
 
 
 @pytest.mark.parametrize("syntax", STREAMS)

@@ -10,7 +10,7 @@ import pytest
 
 from m3search.errors import Reason, UnreadableFile, UsageError
 from m3search.indexer.archives import open_archive
-from m3search.indexer.archives.folder import FileStat
+from m3search.indexer.archives.base import FileStat
 from m3search.stores.folder import IndexFolder, Manifest
 
 
@@ -141,7 +141,7 @@ def test_a_wrong_manifest_names_the_line_and_what_is_wrong(tmp_path: Path, conte
 
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x")
-    with pytest.raises(UsageError, match="neither a folder nor a manifest"):
+    with pytest.raises(UsageError, match="neither a folder, a zip or tar file, nor a manifest"):
         open_archive(tmp_path / "a.png")
     with pytest.raises(UsageError, match="no folder or manifest"):
         open_archive(tmp_path / "nothing")

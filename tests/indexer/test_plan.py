@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from m3search.indexer.archives.folder import FileStat
+from m3search.indexer.archives.base import FileStat
 from m3search.indexer.archives.manifest import Row
 from m3search.indexer.inspect import Digest, Inspected
 from m3search.indexer.ledger import Ledger, Stored
