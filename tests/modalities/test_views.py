@@ -21,8 +21,5 @@ def test_a_large_photograph_is_shown_in_every_pixel(tmp_path, modality):
     about, slices = views.describe(source, spec)
     assert (about["width"], about["height"]) == (3000, 2000)
     look = views.Look(size=4096, policy="keep")
-    if modality == "ct":
-        shown = views.ct_slice(source, slices[0], None, look)
-    else:
-        shown = views.picture(source, spec, 1, look)
+    shown = views.ct_slice(source, slices[0], None, look) if modality == "ct" else views.picture(source, spec, 1, look)
     assert Image.open(io.BytesIO(shown)).size == (3000, 2000)
