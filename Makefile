@@ -50,5 +50,5 @@ $(VENV)/.core: pyproject.toml .ci/constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.full: $(VENV)/.core
 	@echo "installing what training and testing need (torch is large)"
-	@$(PIP) --editable '.[cpu,train,warm-starts,dev]'
+	@$(PIP) --editable '.[cpu,serve,mcp,train,warm-starts,dev]'
 	@touch $@

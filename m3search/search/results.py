@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from m3search.search.ranking import Scored
+
 Mode = Literal["exact", "ann", "filtered-exact", "filtered-ann"]
 
 COLUMNS = (
@@ -33,6 +35,7 @@ class Results(Sequence[Hit]):
     fetch_thumbnails: Callable[[Sequence[str]], Mapping[str, bytes]] = field(
         default=lambda _: {}, repr=False, compare=False
     )  # by item id, JPEG or PNG; asked only when a sheet is drawn
+    scored: Scored = "cosine"
 
     def __len__(self) -> int:
         return len(self.hits)
