@@ -152,7 +152,8 @@ def opened(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
         page = context.new_page()
         page.set_default_timeout(40_000)  # machines are slow where many tests run at once
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-        page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("console", lambda message: wrong.append(message.text) if _is_complaint(message) else None)
+        page.on("response", lambda answer: wrong.append(_refusal(answer)) if answer.status >= 400 else None)
         context.on(
             "request", lambda request: strangers.append(request.url) if _strange(request.url, site.url) else None
         )
@@ -168,6 +169,18 @@ def opened(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
         context.close()
     assert strangers == []
     assert [one for one in wrong if not any(re.search(pattern, one) for pattern in allowed)] == []
+
+
+def _is_complaint(message: Any) -> bool:
+    """Errors and warnings, but for those that `_refusal` tells better."""
+    return message.type in ("error", "warning") and not message.text.startswith("Failed to load resource: the server")
+
+
+def _refusal(answer: Any) -> str:
+    try:
+        return f"{answer.status} {answer.url}: {answer.text()[:300]}"
+    except Exception:  # the page has gone on
+        return f"{answer.status} {answer.url}"
 
 
 def _strange(url: str, home: str) -> bool:
