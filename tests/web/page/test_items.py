@@ -32,7 +32,7 @@ def settled(page: Any, name: str, value: str) -> None:
 
 
 def test_a_ct_is_scrolled_and_windowed(opened: Callable[..., Any], site: Site, shoot: Callable[..., None]) -> None:
-    page = opened()
+    page = opened(expects="getImageData")  # which this test does more often than a page should
     open_first(page, site, "axial chest CT&modality=ct", ".card:has(.part)")
     stage, canvas = page.locator(".stage"), page.locator(".stage canvas")
     page.wait_for_selector(".stage canvas[data-slice]")
