@@ -29,7 +29,8 @@ class Strict(BaseModel):
 class Selection(Strict):
     """Which items count."""
 
-    filters: Annotated[str, StringConstraints(max_length=4000)] | None = Field(
+    # long enough to name the 2,000 items in a box on the page's map
+    filters: Annotated[str, StringConstraints(max_length=100_000)] | None = Field(
         None, description="A filter expression: sex = 'F' and year >= 2015.", examples=["sex = 'F' and year >= 2015"]
     )
     modality: list[ModalityName] = Field([], max_length=10, description="Only these; none named: all.")

@@ -95,8 +95,8 @@ class _Asked:
     def cancel(self) -> None:
         with self._lock:
             if self._worker is not None:
+                self._closed = True  # before all else: a closed worker must never be used again
                 self._worker.close()
-                self._closed = True
 
     def end(self) -> bool:
         """Whether the worker was closed."""
