@@ -6,7 +6,7 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint .ci/constraints.txt
 
 # What tests marked `system` are held against: programs, servers and a browser that pip cannot install.
-APT_PACKAGES := dcmtk chromium
+APT_PACKAGES := dcmtk orthanc orthanc-dicomweb chromium
 AXE := axe-core@4.14.1
 
 .PHONY: demo test test-system check setup format clean
@@ -53,5 +53,5 @@ $(VENV)/.core: pyproject.toml .ci/constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.full: $(VENV)/.core
 	@echo "installing what training and testing need (torch is large)"
-	@$(PIP) --editable '.[cpu,serve,mcp,train,warm-starts,dev]'
+	@$(PIP) --editable '.[cpu,serve,mcp,pacs,remote,train,warm-starts,dev]'
 	@touch $@

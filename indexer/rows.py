@@ -50,7 +50,7 @@ class RowWriter:
             "year": tags.year,
             "parts": len(reading.locators),
             "thumbnail": reading.thumbnail,
-            "provenance": json.dumps(reading.provenance | self._link(reading)),
+            "provenance": json.dumps({**reading.provenance, **self._link(reading)}),
             "described": work.described,
             "files": [entry.as_row() for entry in work.files],
             "run_id": self.run_id,

@@ -7,7 +7,10 @@ once, into the run's scratch folder.
 
 from __future__ import annotations
 
+import bz2
 import fcntl
+import gzip
+import lzma
 import shutil
 import tarfile
 import zipfile
@@ -16,7 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -38,7 +40,7 @@ SUSPICIOUS_BYTES = 1 << 30  # what inflates to more than this ...
 SUSPICIOUS_RATIO = 200  # ... and by more than this, is a bomb; films and slices shrink to a tenth at best
 CHUNK = 1 << 20
 KEPT_OPEN = 4  # containers per reading process
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError, NotImplementedError)
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 ENCRYPTED = 1  # bit of a zip member's flags (APPNOTE 4.4.4)
 
 
@@ -152,7 +154,7 @@ def _tar_members(container: Path) -> Iterator[_Member | Problem]:
                 if last:  # whole: another one follows
                     yield last
                 last = None
-                tar.members = []  # else it remembers every one
+                tar.members = []  # type: ignore[attr-defined]  # else it remembers every one
                 total += info.size
                 if _is_compressed(container) and _is_bomb(size, total):
                     raise UnreadableFile(container, Reason.TOO_LARGE, "inflates beyond all measure; unpack it yourself")
@@ -207,7 +209,7 @@ class Unpacking:
         with _translated(path):
             member = self._member(container, path)
             with self._opened(container, member) as source, to.open("wb") as target:
-                shutil.copyfileobj(source, target, CHUNK)  # type: ignore[arg-type, misc]
+                shutil.copyfileobj(source, target, CHUNK)
             if to.stat().st_size != member.size:
                 raise UnreadableFile(path, Reason.TRUNCATED, "ends early in its zip or tar file; copy that again")
 
@@ -296,16 +298,12 @@ def _index(container: Path, stat: FileStat) -> dict[str, _Member]:  # noqa: ARG0
     return {member.name: member for member in _listed(container)[0]}
 
 
-def _decompressed(container: Path, file: IO[bytes]) -> IO[bytes]:
+def _decompressed(container: Path, file: IO[bytes]) -> gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
     """The bytes of a compressed tar file."""
-    import bz2
-    import gzip
-    import lzma
-
     name = container.name.casefold()
     if name.endswith((".gz", ".tgz")):
-        return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
-    return bz2.BZ2File(file) if name.endswith("bz2") else lzma.LZMAFile(file)  # type: ignore[return-value]
+        return gzip.GzipFile(fileobj=file)
+    return bz2.BZ2File(file) if name.endswith("bz2") else lzma.LZMAFile(file)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -131,11 +131,14 @@ class Client:
                     keep(uid, content)
                     missing.discard(uid)
 
+        def one_by_one(uid: str) -> None:
+            take([self._web.retrieve_instance(series.study, series.series, uid)])
+
         if whole:
             self._patiently(lambda: take(self._web.iter_series(series.study, series.series)))
         else:
             for uid in sorted(missing):
-                self._patiently(lambda uid=uid: take([self._web.retrieve_instance(series.study, series.series, uid)]))
+                self._patiently(partial(one_by_one, uid))
 
     def _all(self, ask: Callable[[int], list[dict[str, Any]]], key: str) -> Iterator[dict[str, Any]]:
         """Page after page. A server may give fewer results than asked for, so that only an empty page is the last."""
@@ -143,7 +146,7 @@ class Client:
         offset = 0
         while True:
             try:
-                page = self._patiently(lambda at=offset: ask(at))
+                page = self._patiently(partial(ask, offset))
             except Refused as error:
                 raise self._refusal(error) from None
             fresh = [row for row in page if (uid := _uid(row, key)) and uid not in seen]
@@ -185,11 +188,12 @@ class Client:
                     f"the certificate of {self._server.host} is not trusted; name its authority with --ca-file"
                 ) from None
             except requests.HTTPError as error:
-                status = error.response.status_code
+                answer = error.response if error.response is not None else requests.Response()
+                status = answer.status_code or 0
                 if status == 401 and not renewed:  # its token may just have been renewed
                     renewed = True
                 elif status in BUSY:
-                    wait = max(pause, _seconds(error.response.headers.get("Retry-After")))
+                    wait = max(pause, _seconds(answer.headers.get("Retry-After")))
                 elif status < 500 or (broken := broken + 1) == TRIES:
                     raise Refused(status) from None
             except (requests.exceptions.JSONDecodeError, requests.exceptions.ContentDecodingError):
@@ -237,8 +241,8 @@ def _connect(server: Server) -> Any:
     for name in ("dicomweb_client.web", "dicomweb_client.session_utils"):
         logging.getLogger(name).disabled = True  # it logs addresses, which hold UIDs
 
-    class Web(DICOMwebClient):  # type: ignore[misc]
-        def _http_get_multipart_application_dicom(
+    class Web(DICOMwebClient):
+        def _http_get_multipart_application_dicom(  # type: ignore[override]
             self, url: str, media_types: Any = None, params: Any = None, stream: bool = True
         ) -> Iterator[bytes]:
             del media_types, stream  # as stored, and never whole in memory

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # DICOM modalities (PS3.3 C.7.3.1.1.1) by what they show.
 CODES = {"xray": ("CR", "DX", "RG"), "ct": ("CT",), "retina": ("OP",), "ecg": ("ECG",), "pathology": ("SM",)}
+REPORTS = ("SR", "DOC")  # asked for, too, and fetched where something else of their study is searched
 OF_ANY_KIND = ("OT", "SC", "XC")  # asked for where somebody says what they show
 ONE_ITEM = {"CT", "SM"}  # all instances of a series are read together
 PORTION = 500  # instances that lie on disk at once, or one study; and as many again while the next ones are fetched
@@ -111,6 +112,8 @@ class PacsArchive:
         """
         self._vouched = vouched
         found = [series for code in self._pacs.codes for series in self._client.series(code)]
+        studies = {series.study for series in found}
+        found += [one for code in REPORTS for one in self._client.series(code) if one.study in studies]
         for series in sorted(found, key=lambda one: (one.study, one.series)):
             folder = self.root / series.study / series.series
             known = vouched.files(folder)

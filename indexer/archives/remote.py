@@ -162,7 +162,7 @@ class Fetching:
         except ImportError:
             scheme = urlsplit(self.location).scheme
             raise MissingExtra(
-                f"{scheme}:// needs a driver of fsspec (s3fs, gcsfs, adlfs, …): pip install 'm3search[remote]' has s3fs"
+                f"{scheme}:// needs its driver for fsspec: pip install 'm3search[remote]' s3fs (or gcsfs, adlfs, …)"
             ) from None
         except ValueError:
             raise UsageError(f"fsspec knows no storage by the address {self.location}") from None

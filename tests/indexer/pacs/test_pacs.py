@@ -15,6 +15,7 @@ from m3search.indexer import Pacs as Settings
 from m3search.indexer.archives import dicomweb, pacs
 from m3search.phantoms.phi import Phi
 from m3search.search import Engine
+from tests.formats.test_dicom_report import content, write_report
 
 from .films import write_films, write_slices
 from .server import Pacs, multipart, serving
@@ -277,6 +278,25 @@ def test_nothing_that_identifies_is_kept(server: Pacs, tmp_path: Path) -> None:
     for word in (*phi.values(), *(uid for one in ones for uid in (one.study, one.series, one.uid))):
         assert word not in held
     assert server.url in held
+
+
+def test_a_structured_report_is_the_text_of_its_study_whenever_it_comes(server: Pacs, tmp_path: Path) -> None:
+    films = [server.add(film) for film in write_films(tmp_path / "films", range(2))]
+    run(server, tmp_path / "index")
+    for number, study in enumerate((films[0].study, "1.2.3.4.5.6.7.8")):  # the other is of a study without images here
+        identity = {"Modality": "SR", "StudyInstanceUID": study, "SeriesInstanceUID": f"2.25.77{number}"}
+        identity["SOPInstanceUID"] = f"2.25.88{number}"
+        words = [content("TEXT", "Finding", TextValue="Small left pleural effusion.")]
+        server.add(write_report(tmp_path / f"{number}.dcm", words, **identity))
+    server.sent.clear()
+    report = run(server, tmp_path / "index")
+    assert (report.indexed, report.unchanged, report.failed) == (1, 1, 0)
+    assert sorted(server.sent) == sorted([films[0].uid, "2.25.880"])  # of the other study nothing
+    record = Engine.open(tmp_path / "index").store.record
+    texts = [row["text"] or "" for row in record.rows(record.matching()).to_pylist()]
+    assert sum("pleural effusion" in text for text in texts) == 1
+    server.sent.clear()
+    assert (run(server, tmp_path / "index").unchanged, server.sent) == (2, [])
 
 
 def test_short_uids_are_masked_too(server: Pacs, tmp_path: Path) -> None:
