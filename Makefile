@@ -6,7 +6,8 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint .ci/constraints.txt
 
 # What tests marked `system` are held against: programs, servers and a browser that pip cannot install.
-APT_PACKAGES := dcmtk orthanc orthanc-dicomweb
+APT_PACKAGES := dcmtk orthanc orthanc-dicomweb chromium
+AXE := axe-core@4.14.1
 
 .PHONY: demo test test-system check setup format clean
 
@@ -20,6 +21,8 @@ test-system: $(VENV)/.full  ## the tests that need packages of the system, which
 	@if ! command -v apt-get >/dev/null; then echo "no apt-get here: tests whose programs are missing are skipped"; \
 	elif ! dpkg -s $(APT_PACKAGES) >/dev/null 2>&1; then echo "installing $(APT_PACKAGES)"; $(SUDO) apt-get update -qq \
 	  && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -o DPkg::Lock::Timeout=300 --no-install-recommends $(APT_PACKAGES) >/dev/null; fi
+	@if ! command -v npm >/dev/null; then echo "no npm here: the page is not checked by axe-core"; \
+	elif [ ! -f .cache/npm/node_modules/axe-core/axe.min.js ]; then npm install --silent --no-audit --no-fund --prefix .cache/npm $(AXE); fi
 	$(BIN)/python -m pytest -q -m system
 
 check: $(VENV)/.full  ## format, lint, types, layers
@@ -50,5 +53,5 @@ $(VENV)/.core: pyproject.toml .ci/constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.full: $(VENV)/.core
 	@echo "installing what training and testing need (torch is large)"
-	@$(PIP) --editable '.[cpu,train,warm-starts,pacs,remote,dev]'
+	@$(PIP) --editable '.[cpu,serve,mcp,pacs,remote,train,warm-starts,dev]'
 	@touch $@

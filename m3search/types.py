@@ -139,3 +139,6 @@ class Hit:
     study_key: str = ""
     patient_key: str = ""
     best_part: str = ""  # locator of the part nearest to the query; "" where the item has only one
+    standing: float | None = (
+        None  # share of its modality's items that score lower, [0, 1]; None: not asked or not known
+    )

@@ -74,7 +74,7 @@ class Worker:
     def close(self) -> None:
         """End the process, whatever it does."""
         self._closed = True
-        if process := self._process:
+        if (process := self._process) and process.pid is not None:  # one that is being started is ended by `_start`
             process.kill()
 
     def _answer(

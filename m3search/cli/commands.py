@@ -22,6 +22,7 @@ from m3search.cli.options import (
     allowance,
 )
 from m3search.cli.query import query
+from m3search.cli.serve import serve
 from m3search.errors import MissingExtra
 
 app = typer.Typer(
@@ -119,6 +120,7 @@ def index(
 
 
 app.command()(query)
+app.command()(serve)
 
 
 @app.command()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from m3search.errors import Reason, UnreadableFile
-from m3search.modalities.ct_stack import stack
+from m3search.modalities.ct_stack import Stack, stack
 from m3search.modalities.dicom_tags import identity_of, tags_of
 from m3search.modalities.imaging import encode_thumbnail, enough, evenly, letterbox, to_uint8
 from m3search.types import Identity, Item, Part, Tags
@@ -25,6 +27,14 @@ LUNG, MEDIASTINUM, BONE = (-600.0, 1500.0), (40.0, 400.0), (400.0, 1800.0)
 DEFAULT_WINDOWS = (LUNG, MEDIASTINUM, BONE)
 AIR = -1000.0  # Hounsfield units
 MOST_LABELS = 64  # different values in the slices that are read; an image has hundreds
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One slice of an item, not yet decoded."""
+
+    path: Path
+    frame: int = 0  # of a DICOM file, or the axial index in a NIfTI volume
 
 
 class CT:
@@ -73,13 +83,61 @@ class CT:
         part = item.parts[len(item.parts) // 2]
         if part.data.dtype == np.uint8:
             return encode_thumbnail(part.data)
-        body = part.data[part.data > -950]  # without the air around the patient
-        window = LUNG if body.size and np.median(body) < -400 else MEDIASTINUM
-        return encode_thumbnail(_windowed(part.data, window))
+        return encode_thumbnail(windowed(part.data, window_for(part.data)))
 
 
-def _read_series(source: Source, spec: InputSpec) -> Item:
-    from m3search.formats import dicom, dicom_pixels
+def slices_of(source: Source) -> tuple[Slice, ...]:
+    """All slices of an item in the order its locators count them. Only headers are read.
+
+    Raises:
+        UnreadableFile: no file has a header that can be read.
+    """
+    if source.format == "dicom":
+        return tuple(Slice(one.path, one.frame) for one in _ordered(source)[0].slices)
+    path = source.files[0]
+    if source.format == "nifti":
+        from m3search.formats import nifti
+
+        return tuple(Slice(path, index) for index in range(len(nifti.open_volume(path))))
+    return (Slice(path),)
+
+
+def read_slice(one: Slice, format_name: str) -> Part:
+    """One slice as `CT.read` gives it: Hounsfield units, or the grey of a picture. Its locator is "".
+
+    Raises:
+        UnreadableFile: as the format's reader says.
+    """
+    if format_name == "dicom":
+        from m3search.formats import dicom, dicom_pixels
+
+        dataset = dicom.read_dataset(one.path)
+        units = _without_gaps(dicom_pixels.modality_values(one.path, dataset, one.frame))
+        with dicom.translated(one.path):
+            return Part("", units, spacing_mm=dicom.spacing(dataset, one.frame))
+    if format_name == "nifti":
+        from m3search.formats import nifti
+
+        volume = nifti.open_volume(one.path)
+        return Part("", _without_gaps(volume.axial(one.frame)), spacing_mm=volume.spacing_mm[0])
+    return Part("", _picture(one.path)[0])
+
+
+def window_for(units: Float32) -> tuple[float, float]:
+    """The window that shows a slice best: the mediastinum's, or the lung's where most of the body is air."""
+    body = units[units > -950]  # without the air around the patient
+    return LUNG if body.size and np.median(body) < -400 else MEDIASTINUM
+
+
+def windowed(units: Float32, window: tuple[float, float]) -> UInt8:
+    """Hounsfield units as grey: (centre, width) of a window, everything beyond it black or white."""
+    centre, width = window
+    return to_uint8(units, centre - width / 2, centre + width / 2)
+
+
+def _ordered(source: Source) -> tuple[Stack, list[UnreadableFile]]:
+    """The slices of a DICOM series, and what is wrong with files whose header cannot be read."""
+    from m3search.formats import dicom
 
     errors: list[UnreadableFile] = []
     positions: list[SlicePosition] = []
@@ -90,7 +148,13 @@ def _read_series(source: Source, spec: InputSpec) -> Item:
             errors.append(error)
     if not positions:
         raise errors[0]
-    ordered = stack(positions)
+    return stack(positions), errors
+
+
+def _read_series(source: Source, spec: InputSpec) -> Item:
+    from m3search.formats import dicom, dicom_pixels
+
+    ordered, errors = _ordered(source)
     slices = ordered.slices
     decoded: list[Part] = []
     steps: tuple[str, ...] = ()
@@ -162,12 +226,18 @@ def _is_label_map(parts: Sequence[Part]) -> bool:
 
 
 def _read_picture(source: Source, spec: InputSpec) -> Item:
+    pixels, steps = _picture(source.files[0], enough(spec.size))
+    provenance: dict[str, Any] = {"pixels": [*steps, "display grey: no Hounsfield units"], "slices": 1}
+    return Item(source, (Part("", pixels),), provenance=provenance)
+
+
+def _picture(path: Path, least: int = 0) -> tuple[UInt8, tuple[str, ...]]:
+    """A picture of a slice, uint8 (H, W), and the steps that made it so; see `raster.read` for `least`."""
     from m3search.formats import raster
 
-    image = raster.read(source.files[0], enough(spec.size))
+    image = raster.read(path, least)
     pixels = image.pixels if image.pixels.ndim == 2 else image.pixels.mean(axis=2).round().astype(np.uint8)
-    provenance: dict[str, Any] = {"pixels": [*image.description, "display grey: no Hounsfield units"], "slices": 1}
-    return Item(source, (Part("", pixels),), provenance=provenance)
+    return pixels, image.description
 
 
 def _of_one_shape(parts: Sequence[Part]) -> list[Part]:
@@ -180,10 +250,5 @@ def _channels(part: Part, spec: InputSpec) -> UInt8:
     if part.data.dtype == np.uint8:
         return letterbox(part.data, spec.size)
     windows = spec.windows or DEFAULT_WINDOWS
-    planes = [letterbox(_windowed(part.data, window), spec.size)[0] for window in windows]
+    planes = [letterbox(windowed(part.data, window), spec.size)[0] for window in windows]
     return np.stack(planes if len(planes) == 3 else [planes[0]] * 3)
-
-
-def _windowed(units: Float32, window: tuple[float, float]) -> UInt8:
-    centre, width = window
-    return to_uint8(units, centre - width / 2, centre + width / 2)

@@ -115,6 +115,38 @@ class ECG:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Stretch:
+    """A piece of a record, to be drawn."""
+
+    leads: Float32  # (12, T) in the order of LEADS, millivolts, NaN where a lead or sample is missing
+    rate_hz: float
+    start: float  # seconds
+    of_seconds: float  # length of the whole record
+    calibrated: bool  # False: amplitudes have no unit
+
+
+def read_stretch(source: Source, start: float, seconds: float) -> Stretch:
+    """The twelve leads from `start` on, as `ECG.read` arranges them; all NaN in a gap of the recording.
+
+    Raises:
+        UnreadableFile: as `ECG.read`; UNSUPPORTED where the record ends before `start`.
+    """
+    recording = open_recording(source)
+    placement = place(recording.names)
+    if not placement.channels:
+        raise UnreadableFile(recording.path, Reason.WRONG_MODALITY, "has no channel that is named after an ECG lead")
+    if not 0 <= start < recording.seconds:
+        raise UnreadableFile(recording.path, Reason.UNSUPPORTED, f"lasts {recording.seconds:.1f} s: nothing is there")
+    window = _read_window(recording, placement, start, seconds)
+    if window is None:
+        leads, rate_hz = np.full((len(LEADS), 2), np.nan, dtype=np.float32), 1.0
+    else:
+        leads, rate_hz = window.leads, window.rate_hz
+    calibrated = all(millivolts_per(recording.units[number]) is not None for number in placement.numbers)
+    return Stretch(leads, rate_hz, start, recording.seconds, calibrated)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Window:
     start: float  # seconds
     leads: Float32  # (12, T) millivolts

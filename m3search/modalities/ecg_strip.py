@@ -32,7 +32,7 @@ PAPER, FINE, COARSE, INK, FAINT = "#fffafa", "#fbe6e6", "#f2b8b8", "#1c1c28", "#
 
 
 @dataclass(frozen=True, slots=True)
-class _Cell:
+class Cell:
     """A stretch of one lead in one place of the paper."""
 
     lead: str
@@ -41,8 +41,8 @@ class _Cell:
     seconds: float
 
 
-def draw_strip(leads: Float32, rate_hz: float, calibrated: bool = True) -> bytes:
-    """PNG, WIDTH pixels wide.
+def draw_strip(leads: Float32, rate_hz: float, calibrated: bool = True, width: int = WIDTH) -> bytes:
+    """PNG, so many pixels wide; its resolution is stated, so that it prints to scale.
 
     Args:
         leads: float32 (12, T) in the order of LEADS, millivolts, NaN where a lead is missing.
@@ -51,40 +51,46 @@ def draw_strip(leads: Float32, rate_hz: float, calibrated: bool = True) -> bytes
     from PIL import Image, ImageDraw, ImageFont
 
     recorded = [lead for lead, curve in zip(LEADS, leads, strict=True) if not np.isnan(curve).all()]
-    cells = _cells(recorded)
+    cells = cells_of(recorded)
     rows = 1 + max(cell.row for cell in cells)
-    scale = WIDTH * SUPERSAMPLING / (SECONDS * MM_PER_SECOND + 2 * MARGIN_MM)  # pixels per mm
-    size = (WIDTH * SUPERSAMPLING, round((rows * ROW_MM + 2 * MARGIN_MM + 4) * scale))
+    scale = width * SUPERSAMPLING / (SECONDS * MM_PER_SECOND + 2 * MARGIN_MM)  # pixels per mm
+    size = (width * SUPERSAMPLING, round((rows * ROW_MM + 2 * MARGIN_MM + 4) * scale))
     picture = _paper(size, scale).copy()
     draw = ImageDraw.Draw(picture)
-    centred = leads - np.array([[np.nanmedian(c) if not np.isnan(c).all() else 0] for c in leads], dtype=np.float32)
-    gain = _fitting_gain(centred, calibrated)
+    centred = centre(leads)
+    gain = fitting_gain(centred, calibrated)
     font = ImageFont.load_default(size=4.6 * scale)
     for cell in cells:
         _draw_cell(draw, cell, centred[LEADS.index(cell.lead)], (rate_hz, gain, scale), font)
     caption = f"25 mm/s   {gain:g} mm/mV" if calibrated else "25 mm/s   amplitude not calibrated"
     draw.text((MARGIN_MM * scale, size[1] - 1.2 * scale), caption, fill=INK, font=font, anchor="ls")
-    small = picture.resize((WIDTH, round(size[1] / SUPERSAMPLING)), Image.Resampling.BOX)
+    small = picture.resize((width, round(size[1] / SUPERSAMPLING)), Image.Resampling.BOX)
     buffer = io.BytesIO()
-    small.quantize(32).save(buffer, "PNG")
+    dpi = 25.4 * scale / SUPERSAMPLING
+    small.quantize(32).save(buffer, "PNG", dpi=(dpi, dpi))
     return buffer.getvalue()
 
 
-def _cells(recorded: Sequence[str]) -> list[_Cell]:
+def centre(leads: Float32) -> Float32:
+    """(12, T), the median of each lead taken away: where its curve is drawn around."""
+    return leads - np.array([[np.nanmedian(c) if not np.isnan(c).all() else 0] for c in leads], dtype=np.float32)
+
+
+def cells_of(recorded: Sequence[str]) -> list[Cell]:
     """Three rows of four and a rhythm strip; a record of few leads shows each over the whole width."""
     if len(recorded) <= MANY:
-        return [_Cell(lead, row, 0.0, SECONDS) for row, lead in enumerate(recorded or LEADS[:1])]
+        return [Cell(lead, row, 0.0, SECONDS) for row, lead in enumerate(recorded or LEADS[:1])]
     column = SECONDS / 4
     cells = [
-        _Cell(lead, row, number * column, column)
+        Cell(lead, row, number * column, column)
         for row, names in enumerate(LAYOUT)
         for number, lead in enumerate(names)
     ]
     rhythm = next((lead for lead in RHYTHM_LEADS if lead in recorded), recorded[0])
-    return [*cells, _Cell(rhythm, len(LAYOUT), 0.0, SECONDS)]
+    return [*cells, Cell(rhythm, len(LAYOUT), 0.0, SECONDS)]
 
 
-def _fitting_gain(centred: Float32, calibrated: bool) -> float:
+def fitting_gain(centred: Float32, calibrated: bool) -> float:
     """mm per mV at which nearly all of the curves stays in its row."""
     values = np.abs(centred[np.isfinite(centred)])
     reach = float(np.percentile(values, 99.8)) if values.size else 0.0
@@ -111,7 +117,7 @@ def _paper(size: tuple[int, int], scale: float) -> Image.Image:
 
 def _draw_cell(
     draw: ImageDraw.ImageDraw,
-    cell: _Cell,
+    cell: Cell,
     curve: Float32,
     scales: tuple[float, float, float],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
@@ -126,14 +132,14 @@ def _draw_cell(
     across = left + np.arange(len(stretch)) / rate_hz * MM_PER_SECOND * scale
     half = 0.75 * ROW_MM * scale  # curves that leave their row are cut rather than drawn over all others
     down = middle - np.clip(stretch * gain * scale, -half, half)
-    for run in _finite_runs(stretch):
+    for run in finite_runs(stretch):
         draw.line(list(zip(across[run].tolist(), down[run].tolist(), strict=True)), fill=INK, width=3, joint="curve")
     if cell.start:
         draw.line([(left, middle - 4 * scale), (left, middle + 4 * scale)], fill=INK, width=2)
     draw.text((left + scale, top + scale), cell.lead, fill=FAINT if missing else INK, font=font, anchor="lt")
 
 
-def _finite_runs(values: Float32) -> list[slice]:
+def finite_runs(values: Float32) -> list[slice]:
     """Stretches of at least two samples without NaN."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], np.isfinite(values), [False]]).astype(np.int8)))
     return [slice(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if stop - start > 1]

@@ -73,7 +73,7 @@ class Pathology:
         """
         if source.format == "raster":
             return _read_patch(source)
-        if source.format == "dicom" and not _is_whole_slide(source.files[0]):
+        if source.format == "dicom" and not is_whole_slide(source.files[0]):
             return _read_field(source, spec)
         with open_slide(source.files, dicom=source.format == "dicom") as slide:
             parts, provenance = _read_tiles(slide, spec)
@@ -158,7 +158,8 @@ def _read_field(source: Source, spec: InputSpec) -> Item:
     )
 
 
-def _is_whole_slide(path: Path) -> bool:
+def is_whole_slide(path: Path) -> bool:
+    """Whether a DICOM file is a level of a whole slide, and not a field of a microscope."""
     return bool(dicom.read_header(path).attributes["SOPClassUID"] == WHOLE_SLIDE)
 
 

@@ -12,7 +12,7 @@ from m3search import filters
 from m3search.encoders.base import normalise
 from m3search.errors import UsageError
 from m3search.search.negation import Said, read_denials
-from m3search.search.query import WEIGHTS, Query
+from m3search.search.query import WEIGHTS, Encoded, Query
 from m3search.stores import schema
 
 if TYPE_CHECKING:
@@ -89,7 +89,11 @@ class Composer:
         return [self._compose(query, one, vector_of) for query, one in zip(queries, said, strict=True)]
 
     def _compose(self, query: Query, said: Said, vector_of: Mapping[str, Float32]) -> Composed:
-        files = [self._file(path, weight) for path, weight in zip(query.images, query.weights_of("image"), strict=True)]
+        given = [self._file(path) for path in query.images] + list(query.encoded)
+        files = [
+            _Ingredient(one.name, one.vector, weight, one.item_id)
+            for one, weight in zip(given, query.weights_of("image"), strict=True)
+        ]
         items, like, unlike = (
             [self._stored(item, weight) for item, weight in zip(given, query.weights_of(kind), strict=True)]
             for kind, given in (("item", query.items), ("like", query.like), ("unlike", query.unlike))
@@ -119,7 +123,7 @@ class Composer:
             parts=self._parts(itself) if itself else None,
         )
 
-    def _file(self, path: Path, weight: float) -> _Ingredient:
+    def _file(self, path: Path) -> Encoded:
         if not path.is_file():
             raise UsageError(
                 f"{path} is a folder: query with one of its files"
@@ -130,8 +134,8 @@ class Composer:
 
         file = recognise(path, self._index, self._store)
         if file.item_id:
-            return _Ingredient(file.name, self._vector(file.item_id), weight, file.item_id)
-        return _Ingredient(file.name, self._encoder.encode_files([path])[0], weight)
+            return Encoded(file.name, self._vector(file.item_id), file.item_id)
+        return Encoded(file.name, self._encoder.encode_files([path])[0])
 
     def _stored(self, item_id: str, weight: float) -> _Ingredient:
         item_id = resolve(self._store, self._index, item_id)
@@ -151,9 +155,11 @@ def resolve(store: Reader, index: IndexFolder, item_id: str) -> str:
     Raises:
         UsageError: no such item, or several.
     """
+    if store.rows([item_id], ["item_id"]).num_rows:  # a whole id needs no look at the others
+        return item_id
     found = store.matching(filters.starts_with("item_id", item_id))
-    if len(found) == 1 or item_id in found:
-        return item_id if item_id in found else found[0]
+    if len(found) == 1:
+        return found[0]
     if found:
         raise UsageError(f"{len(found)} items begin with {item_id!r}; give more of the id")
     raise UsageError(f"index {index.path} has no item {item_id!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from m3search.search.query import HowAsked, Options, Query, Weights
 from m3search.search.ranking import Search
 from m3search.search.rerank import best_parts
 from m3search.search.results import Mode, Results
+from m3search.search.standing import Sample
 from m3search.stores import audit
 from m3search.stores.folder import IndexFolder, locate
 from m3search.types import Hit
@@ -29,7 +30,7 @@ from m3search.types import Hit
 if TYPE_CHECKING:
     from m3search.encoders.base import Encoder
     from m3search.filters import Filter
-    from m3search.search.calibrate import Method
+    from m3search.search.calibrate import Method, Scale
     from m3search.search.fuse import Ranked
     from m3search.stores.reader import Reader
     from m3search.stores.view import View
@@ -107,6 +108,7 @@ class Engine:
         self.index = index
         self._method = calibration
         self._device = device
+        self._sampled: tuple[Path | None, Sample] | None = None
         if encoder is not None:
             index.check_encoder(encoder.name, encoder.fingerprint)
             self.__dict__["encoder"] = encoder
@@ -177,6 +179,7 @@ class Engine:
                 queries with words where the encoder has statistics; items are compared with items by cosine.
             hubness: lower items that are near to whatever is asked.
             rerank: order the first 100 anew by their parts (slices, tiles, windows).
+            standing: also tell which share of each hit's modality scores lower; see `m3search.search.standing`.
 
         Raises:
             UsageError: nothing to search for; no such item, modality, file or option; k < 1; a blank text.
@@ -202,12 +205,20 @@ class Engine:
         composed = self._composed(queries)
         listed = self._search.ranked(composed, options, where, self._method)
         hits = [self._hits(one.ranked, query.vector) for one, query in zip(listed, composed, strict=True)]
+        if options.standing:
+            hits = [self._standing(some, one.scale) for some, one in zip(hits, listed, strict=True)]
         self._log("search", *zip((query.name for query in composed), map(_ids, hits), strict=True))
         took = (time.perf_counter() - started) * 1000 / max(len(composed), 1)
         return [
-            Results(query.name, _mode(one.exact, where), took, found, self._thumbnails)
+            Results(query.name, _mode(one.exact, where), took, found, self._thumbnails, one.scored)
             for query, one, found in zip(composed, listed, hits, strict=True)
         ]
+
+    def warm(self) -> None:
+        """Load all that a first search would wait for: encoder, segment, and the sample that tells standings."""
+        vector = self.encoder.encode_text(["a"])
+        self.store.search(vector, 1)
+        self._sample()
 
     def show(self, item_id: str) -> dict[str, Any]:
         """Everything stored of one item, but for its vectors and thumbnail. `item_id` may be a unique beginning.
@@ -316,9 +327,26 @@ class Engine:
             for rank, row in enumerate(rows, start=1)
         )
 
+    def _standing(self, hits: tuple[Hit, ...], scale: Scale | None) -> tuple[Hit, ...]:
+        """The hits with their standings."""
+        if scale is None or not hits:
+            return hits
+        return tuple(map(_with_standing, hits, self._sample().standings(hits, scale)))
+
+    def _sample(self) -> Sample:
+        """Of what the index holds, drawn anew when there is a new segment."""
+        segment = None if (view := self.store.view) is None else view.segment.path
+        if (sampled := self._sampled) is None or sampled[0] != segment:
+            sampled = self._sampled = segment, Sample.of(self.store)
+        return sampled[1]
+
     def _thumbnails(self, item_ids: Sequence[str]) -> dict[str, bytes]:
         rows = self.store.rows(item_ids, ["item_id", "thumbnail"]).to_pylist()
         return {row["item_id"]: row["thumbnail"] or b"" for row in rows}
+
+
+def _with_standing(hit: Hit, standing: float | None) -> Hit:
+    return replace(hit, standing=standing)
 
 
 def _mode(exact: bool, where: Filter | None) -> Mode:

@@ -11,6 +11,7 @@ from m3search.errors import UsageError
 
 if TYPE_CHECKING:
     from m3search.search.calibrate import Method
+    from m3search.types import Float32
 
 Weights: TypeAlias = Mapping[str, float | Sequence[float]]
 
@@ -20,6 +21,15 @@ Grouping = Literal["study", "patient"]
 # Rocchio's, as given in Manning, Raghavan and Schütze, Introduction to Information Retrieval (2008), 9.1.1. An unlike
 # item and a denied finding push away.
 WEIGHTS: dict[str, float] = {"text": 1.0, "image": 1.0, "item": 1.0, "like": 0.75, "unlike": 0.15, "not": 1.0}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """A file that was encoded before: what a service keeps of it in place of the file."""
+
+    name: str  # as results name it
+    vector: Float32  # (D,), unit length, by the index's encoder
+    item_id: str = ""  # of the stored item that it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +42,10 @@ class Query:
     like: tuple[str, ...] = ()
     unlike: tuple[str, ...] = ()
     weights: Weights = field(default_factory=dict)  # by kind, over WEIGHTS: one number, or one for each value
+    encoded: tuple[Encoded, ...] = ()  # files in another form: they come after `images` and are weighted with them
 
     def __post_init__(self) -> None:
-        if not (self.text or self.images or self.items or self.like):
+        if not (self.text or self.images or self.encoded or self.items or self.like):
             raise UsageError(
                 "a query is one of: a text, a file (--image), a stored item (--item, --like), or several of these"
             )
@@ -73,8 +84,8 @@ class Query:
             UsageError: as many weights as values are needed, and there are not.
         """
         values = {
-            "text": (self.text,) if self.text else (), "image": self.images, "item": self.items, "like": self.like,
-            "unlike": self.unlike, "not": ("",),
+            "text": (self.text,) if self.text else (), "image": (*self.images, *self.encoded), "item": self.items,
+            "like": self.like, "unlike": self.unlike, "not": ("",),
         }[kind]  # fmt: skip
         given = self.weights.get(kind, WEIGHTS[kind])
         if isinstance(given, Sequence):
@@ -87,7 +98,9 @@ class Query:
     @property
     def is_one_item(self) -> bool:
         """Whether it is a single file or item and nothing else."""
-        return len(self.images) + len(self.items) == 1 and not (self.text or self.like or self.unlike)
+        return len(self.images) + len(self.encoded) + len(self.items) == 1 and not (
+            self.text or self.like or self.unlike
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +115,7 @@ class Options:
     calibration: Method | None = None  # None: the engine's
     hubness: bool = False
     rerank: bool = False
+    standing: bool = False  # also tell each hit's `standing`
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -122,6 +136,7 @@ class HowAsked(TypedDict, total=False):
     calibration: Method | None
     hubness: bool
     rerank: bool
+    standing: bool
 
 
 def _several(value: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from m3search import filters
 from m3search.search import group, hubness, lexical, rerank
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 FUSED = 100  # items of each ranking that are fused, at least
 PER_GROUP = 4  # items asked for per group wanted, at first
 
+Scored = Literal["cosine", "calibrated", "bm25", "fused"]
+"""What scores are: inner products, these made comparable, BM25 of words, or shares of what the first of both has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -35,6 +38,8 @@ class Listed:
     ranked: Ranked
     exact: bool = True  # whether every item that may be found was looked at
     spent: bool = False  # whether there are no more
+    scale: Scale | None = None  # what the scores are on; None: they were made otherwise, by words or corrections
+    scored: Scored = "cosine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +84,20 @@ class Search:
         if not queries:
             return []
         method = options.calibration or method
-        scales = [self.calibration.scale(query, self.calibration.method(method, query.texts != 0)) for query in queries]
+        methods = [self.calibration.method(method, query.texts != 0) for query in queries]
+        scales = [self.calibration.scale(query, one) for query, one in zip(queries, methods, strict=True)]
         asked = _Asked(options, where, self._modalities(options))
         depth = _depth(options, max(len(query.left_out) for query in queries))
         while True:
             found = self._to_depth(queries, scales, asked, depth)
             enough = all(len(one.ranked) >= options.k or one.spent for one in found)
             if enough or options.group is None:
-                return [replace(one, ranked=one.ranked[: options.k]) for one in found]
+                return [
+                    replace(
+                        one, ranked=one.ranked[: options.k], scale=_scale(scale, options), scored=_scored(how, options)
+                    )
+                    for one, scale, how in zip(found, scales, methods, strict=True)
+                ]
             depth *= 4
 
     def _to_depth(
@@ -146,6 +157,16 @@ class Search:
         if options.modality is None:
             return sorted(self._encoder.inputs)
         return [options.modality] if isinstance(options.modality, str) else sorted(set(options.modality))
+
+
+def _scale(scale: Scale, options: Options) -> Scale | None:
+    return scale if options.mode == "vector" and not (options.hubness or options.rerank) else None
+
+
+def _scored(method: Method, options: Options) -> Scored:
+    if options.mode != "vector":
+        return "bm25" if options.mode == "text" else "fused"
+    return "cosine" if method == "none" else "calibrated"
 
 
 def _depth(options: Options, left_out: int) -> int:

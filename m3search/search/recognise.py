@@ -5,6 +5,7 @@ Its bytes tell, not its name: a renamed copy is recognised too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,6 @@ from m3search.privacy import PathMask, Pseudonyms
 if TYPE_CHECKING:
     from m3search.stores.folder import IndexFolder
     from m3search.stores.reader import Reader
-    from m3search.types import Header
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +39,27 @@ def recognise(path: Path, index: IndexFolder, store: Reader) -> QueryFile:
     name = Path(path.name)
     mask = PathMask(pseudonyms)
     mask.learn(name, header.identifiers)
+    modality = modalities.recognise(header)
+    series = modalities.get(modality).series(header) if modality else ""
     try:
-        item_id = _stored_item(header, pseudonyms, store)
+        item_id = stored_item([*map(digest_of, (path, *header.companions))], series, pseudonyms, store)
     except OSError as error:
         raise unreadable(path, error) from error
     return QueryFile(mask.uri(name), item_id)
 
 
-def _stored_item(header: Header, pseudonyms: Pseudonyms, store: Reader) -> str | None:
-    digest = digest_of(header.path)
-    item_id = item_id_of([digest, *map(digest_of, header.companions)])
+def stored_item(digests: Sequence[str], series: str, pseudonyms: Pseudonyms, store: Reader) -> str | None:
+    """The stored item that files with these digests are, or are slices of.
+
+    Args:
+        digests: of a file, then of its companions; or of several files of one series.
+        series: what its modality says of the series, "" for none; an identifier: in memory only.
+    """
+    item_id = item_id_of(digests)
     if store.count(filters.equals("item_id", item_id)):
         return item_id
-    modality = modalities.recognise(header)
-    series = modalities.get(modality).series(header) if modality else ""
     candidates = store.matching(filters.equals("series_key", pseudonyms.of(series))) if series else []
     if not candidates:
         return None
     rows = store.record.rows(candidates, ["item_id", "files"]).to_pylist()
-    return next((row["item_id"] for row in rows if any(file["digest"] == digest for file in row["files"])), None)
+    return next((row["item_id"] for row in rows if any(file["digest"] == digests[0] for file in row["files"])), None)

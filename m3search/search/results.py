@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from m3search.search.ranking import Scored
+
 Mode = Literal["exact", "ann", "filtered-exact", "filtered-ann"]
 
 COLUMNS = (
@@ -32,7 +34,8 @@ class Results(Sequence[Hit]):
     hits: tuple[Hit, ...]
     fetch_thumbnails: Callable[[Sequence[str]], Mapping[str, bytes]] = field(
         default=lambda _: {}, repr=False, compare=False
-    )  # by item id, JPEG or PNG; asked only when a sheet is drawn
+    )  # by item id, JPEG or PNG; asked only when pictures are drawn
+    scored: Scored = "cosine"
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -65,10 +68,12 @@ class Results(Sequence[Hit]):
         write_csv(file, [self])
 
     def to_arrow(self) -> pa.Table:
-        """A pyarrow.Table, one row per hit."""
+        """A pyarrow.Table, one row per hit; its columns and their types are the same where there is none."""
         import pyarrow as pa
 
-        return pa.Table.from_pylist([row | {"labels": list(row["labels"])} for row in self.rows()])
+        kinds = {"rank": pa.int64(), "score": pa.float64(), "labels": pa.list_(pa.string())}
+        schema = pa.schema([(column, kinds.get(column, pa.string())) for column in COLUMNS])
+        return pa.Table.from_pylist(self.rows(), schema=schema)
 
     def to_pandas(self) -> pd.DataFrame:
         """A DataFrame, one row per hit."""
@@ -83,6 +88,12 @@ class Results(Sequence[Hit]):
         path = Path(path)
         path.write_text(render([self]), encoding="utf-8")
         return path
+
+    def _repr_html_(self) -> str:
+        """Thumbnails, as Jupyter shows this value; `save_html` has all hits."""
+        from m3search.search.sheet import fragment
+
+        return fragment(self)
 
 
 def write_csv(file: TextIO, found: Sequence[Results], names: Sequence[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""A contact sheet: results with thumbnails as one HTML file that opens anywhere and fetches nothing."""
+"""Results with thumbnails: a contact sheet, one HTML file that opens anywhere and fetches nothing; a notebook's."""
 
 from __future__ import annotations
 
@@ -48,12 +48,50 @@ def render(pages: Sequence[Results]) -> str:
     )
 
 
+# A notebook shows its output on a ground of its own, light or dark, and takes style sheets out of what it does not
+# trust: so each element carries its few rules, and colours are the notebook's own, made fainter.
+CELL = "width:11rem;border:1px solid color-mix(in srgb,currentColor 25%,transparent);border-radius:6px;overflow:hidden"
+PICTURE = "display:block;width:100%;height:9rem;object-fit:contain;margin:0;background:"
+WORDS = "padding:.3rem .5rem .5rem;font-size:.8rem;line-height:1.35;overflow-wrap:anywhere"
+MOST_IN_NOTEBOOK = 60  # thumbnails: a notebook keeps its output in its file
+MOST_WORDS = 90  # characters of a hit's text
+
+
+def fragment(results: Results) -> str:
+    """The first hits as notebooks show them."""
+    shown = results[:MOST_IN_NOTEBOOK]
+    images = results.fetch_thumbnails([hit.item_id for hit in shown])
+    cells = "".join(_cell(hit, images.get(hit.item_id, b"")) for hit in shown)
+    more = f", the first {len(shown)} are shown" if len(results) > len(shown) else ""
+    return (
+        f'<div><div style="margin:.3rem 0"><strong>{escape(results.query)}</strong> '
+        f'<span style="opacity:.7">{_about(results)}{more}</span></div>'
+        f'<div style="display:flex;flex-wrap:wrap;gap:.5rem">{cells}</div></div>'
+    )
+
+
+def _cell(hit: Hit, thumbnail: bytes) -> str:
+    words = hit.text or ", ".join(hit.labels)
+    short = words if len(words) <= MOST_WORDS else words[: MOST_WORDS - 1].rstrip() + "…"
+    place = f"{hit.item_id[:8]} {hit.best_part}".strip()
+    style = PICTURE + ("#fff" if hit.modality == "ecg" else "#000")
+    return (
+        f'<div style="{CELL}" title="{escape(words)}">{_image(hit, thumbnail, style)}<div style="{WORDS}">'
+        f"<strong>{hit.rank}. {escape(hit.modality)}</strong> {hit.score:.3f}<br>{escape(short)}<br>"
+        f'<span style="opacity:.7;font-family:monospace">{escape(place)}</span></div></div>'
+    )
+
+
 def _section(results: Results) -> str:
     images = results.fetch_thumbnails([hit.item_id for hit in results])
     hits = "\n".join(_hit(hit, images.get(hit.item_id, b"")) for hit in results)
+    head = f'<h1>{escape(results.query)}</h1>\n<p class="about">{_about(results)}</p>'
+    return f"<section>\n{head}\n<ol>\n{hits}\n</ol>\n</section>"
+
+
+def _about(results: Results) -> str:
     found = f"{len(results)} hit{'' if len(results) == 1 else 's'}"
-    about = f"{found} · {results.mode} search · {results.took_ms:.0f} ms"
-    return f'<section>\n<h1>{escape(results.query)}</h1>\n<p class="about">{about}</p>\n<ol>\n{hits}\n</ol>\n</section>'
+    return f"{found} · {results.mode} search · {results.took_ms:.0f} ms"
 
 
 def _hit(hit: Hit, thumbnail: bytes) -> str:
@@ -67,9 +105,10 @@ def _hit(hit: Hit, thumbnail: bytes) -> str:
     )
 
 
-def _image(hit: Hit, thumbnail: bytes) -> str:
+def _image(hit: Hit, thumbnail: bytes, style: str = "") -> str:
     if not thumbnail:
         return ""
     kind = "png" if thumbnail.startswith(b"\x89PNG") else "jpeg"
     data = b64encode(thumbnail).decode("ascii")
-    return f'<img src="data:image/{kind};base64,{data}" alt="{escape(hit.modality)}, rank {hit.rank}">'
+    styled = f' style="{style}"' if style else ""
+    return f'<img src="data:image/{kind};base64,{data}" alt="{escape(hit.modality)}, rank {hit.rank}"{styled}>'

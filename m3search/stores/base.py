@@ -80,6 +80,12 @@ def shortlist(scores: Float32, k: int) -> npt.NDArray[np.intp]:
     return np.flatnonzero(scores >= kth - MARGIN)
 
 
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` of `count` places, from the first to the last."""
+    places: list[int] = np.linspace(0, count - 1, min(count, most)).astype(int).tolist()
+    return places
+
+
 def rank(query: Float32, vectors: Float32, ids: Sequence[str], k: int, exact: bool = True) -> Neighbours:
     """The k best of these vectors (N, D), scored anew: the same for every store, whatever made the shortlist.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +18,8 @@ from lancedb.index import BTree
 from m3search.errors import IndexNotFound
 from m3search.filters import to_sql
 from m3search.stores import schema
-from m3search.stores.base import BLOCK, Capabilities, Neighbours, check_queries, rank, shortlist
+from m3search.stores.base import BLOCK, Capabilities, Neighbours, check_queries, evenly, rank, shortlist
+from m3search.stores.tally import merged, tally
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -182,9 +182,15 @@ class LanceStore:
         return sorted(self._scan(["item_id"], where).to_arrow()["item_id"].to_pylist())
 
     def tally(self, column: str, where: Filter | None = None) -> dict[str, int]:
-        """How many items have each value of a column, by value: `tally("modality")`. Null counts as ""."""
-        values = Counter(str(value or "") for value in self._scan([column], where).to_arrow()[column].to_pylist())
-        return dict(sorted(values.items()))
+        """How many items have each value of a column, by value: `tally("modality")`. Null counts as ""; of `labels`,
+        items count for each of theirs.
+        """
+        return merged(tally(self._scan([column], where).to_arrow()[column]))
+
+    def spread(self, most: int, where: Filter | None = None) -> list[str]:
+        """See `Reader.spread`."""
+        ids = self.matching(where)
+        return [ids[place] for place in evenly(len(ids), most)]
 
     def everything(self, columns: Sequence[str]) -> tuple[int, pa.Table, pa.Table]:
         """The version of `items`, its columns and `_rowid`, and the whole of `parts`: what a segment copies."""

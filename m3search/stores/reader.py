@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from m3search.errors import IndexNotFound
@@ -49,6 +50,7 @@ class Reader:
         self._device = device
         self._segment: Segment | None = None
         self._last: tuple[object, View | None] | None = None
+        self._looking = Lock()
 
     @cached_property
     def record(self) -> LanceStore:
@@ -62,9 +64,11 @@ class Reader:
         """The newest segment as the tables are now; None where there is none, or most of it has changed."""
         newest = names(self._segments)[-1:]
         now = (stamp_of(self._tables), newest)
-        if self._last is None or self._last[0] != now:
-            self._last = (now, self._look(newest))
-        return self._last[1]
+        if (last := self._last) is None or last[0] != now:
+            with self._looking:  # a commit under load: one thread looks, the others wait for what it finds
+                if (last := self._last) is None or last[0] != now:
+                    last = self._last = (now, self._look(newest))
+        return last[1]
 
     def _look(self, newest: Sequence[str]) -> View | None:
         if not newest or (state := state_of(self._tables)) is None:
@@ -88,7 +92,8 @@ class Reader:
         """Make a segment that serves the tables as they are now, unless there is one: see `publishing.publish`."""
         from m3search.stores.publishing import publish
 
-        self._segment, self._last = None, None  # a damaged one may be replaced under its name
+        with self._looking:
+            self._segment, self._last = None, None  # a damaged one may be replaced under its name
         return publish(self._segments, self._tables, self.record, self._policy, anew=anew)
 
     # VectorStore ------------------------------------------------------------------------------------------------------
@@ -127,3 +132,9 @@ class Reader:
     def tally(self, column: str, where: Filter | None = None) -> dict[str, int]:
         """See `LanceStore.tally`."""
         return self._source.tally(column, where)
+
+    def spread(self, most: int, where: Filter | None = None) -> list[str]:
+        """At most so many of the items that match, evenly drawn in the order of their ids: as good as at random, since
+        ids are digests, and the same for the same index.
+        """
+        return self._source.spread(most, where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,15 +33,17 @@ class Selections:
         self._rows = range(count)
         self._id_of = id_of
         self._kept: dict[Filter, Bool] = {}
+        self._forgetting = Lock()
 
     def of(self, where: Filter) -> Bool:
         """(N,) which rows match; read-only."""
         if (found := self._kept.pop(where, None)) is None:
             found = self._select(where)
             found.flags.writeable = False
-        self._kept[where] = found  # the last one asked for is the last one forgotten
-        while len(self._kept) > REMEMBERED:
-            self._kept.pop(next(iter(self._kept)), None)
+        with self._forgetting:
+            self._kept[where] = found  # the last one asked for is the last one forgotten
+            for oldest in list(self._kept)[:-REMEMBERED]:
+                self._kept.pop(oldest, None)
         return found
 
     def row(self, item_id: str) -> int | None:

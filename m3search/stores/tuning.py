@@ -121,7 +121,8 @@ class Trial:
         for got, best, itself in zip(rows.tolist(), exact.tolist(), self.itself, strict=True):
             got = [row for row in got if row != itself][: setting.depth]
             found.append(len(set(got) & set(best)))
-        return np.array(found) / max(exact.shape[1], 1)
+        shares: npt.NDArray[np.float64] = np.array(found, dtype=np.float64) / max(exact.shape[1], 1)
+        return shares
 
 
 def tune(

@@ -6,7 +6,6 @@ switches on). So what a segment lacks are the rows of later versions, and what i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,10 +15,11 @@ import pyarrow as pa
 
 from m3search.filters import mask
 from m3search.stores import schema
-from m3search.stores.base import Neighbours, check_queries, rank, shortlist
+from m3search.stores.base import Neighbours, check_queries, evenly, rank, shortlist
 from m3search.stores.chosen import Chosen
-from m3search.stores.segment import LEFT_OUT, Found, Segment
+from m3search.stores.segment import FEW, LEFT_OUT, Found, Segment
 from m3search.stores.selection import REMEMBERED
+from m3search.stores.tally import merged, tally
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from m3search.types import Float32
 
     Bool = npt.NDArray[np.bool_]
+
+
+TALLIES = 256  # counts of columns that are kept: a page asks for the same ones again and again
 
 
 class View:
@@ -51,6 +54,7 @@ class View:
         self.dim = segment.dim
         self._alive = alive
         self._chosen: dict[Filter | None, Chosen] = {}
+        self._tallies: dict[tuple[str, Filter | None], dict[str, int]] = {}
         self._row_of: dict[str, int] = {}  # of what was found last: it is asked for next
         self._record = record
         later = segment.items[:0] if later is None else later
@@ -101,8 +105,25 @@ class View:
 
     def tally(self, column: str, where: Filter | None = None) -> dict[str, int]:
         """See `LanceStore.tally`."""
-        values = self._of_segment(column, where) + self._later_rows(where)[column].to_pylist()
-        return dict(sorted(Counter(str(value or "") for value in values).items()))
+        if (known := self._tallies.get((column, where))) is None:
+            allowed = self._allowed(where)
+            here = tally(self.segment.items[column], None if allowed is None else allowed.rows)
+            known = merged(here, tally(self._later_rows(where)[column]))
+            if len(self._tallies) >= TALLIES:
+                self._tallies.clear()
+            self._tallies[column, where] = known
+        return dict(known)
+
+    def spread(self, most: int, where: Filter | None = None) -> list[str]:
+        """See `Reader.spread`."""
+        allowed, later = self._allowed(where), self._later_rows(where)["item_id"]
+        count = len(self.segment if allowed is None else allowed)
+        return [
+            str(later[place - count].as_py())
+            if place >= count
+            else self.segment.id_of(place if allowed is None else int(allowed.rows[place]))
+            for place in evenly(count + len(later), most)
+        ]
 
     def has(self, columns: Sequence[str] | None) -> bool:
         """Whether `rows` can give these columns."""
@@ -152,13 +173,13 @@ class View:
         """Rows of the segment that may be found; None is all."""
         if where is None and self._alive is None:
             return None
-        if where not in self._chosen:
+        if (chosen := self._chosen.get(where)) is None:  # never looked up again: another thread may have cleared it
             if len(self._chosen) >= REMEMBERED:
                 self._chosen.clear()
             mask = self._alive if where is None else self.segment.selections.of(where)
             assert mask is not None
-            self._chosen[where] = self.segment.choose(mask if self._alive is None else mask & self._alive)
-        return self._chosen[where]
+            chosen = self._chosen[where] = self.segment.choose(mask if self._alive is None else mask & self._alive)
+        return chosen
 
     def _later_rows(self, where: Filter | None) -> pa.Table:
         if where is None or not self._later_ids:
@@ -166,8 +187,10 @@ class View:
         return self._later.take(np.flatnonzero(mask(where, self._later)))
 
     def _of_segment(self, column: str, where: Filter | None) -> list[str]:
-        values: list[str] = self.segment.items[column].to_pylist()
         allowed = self._allowed(where)
+        if allowed is not None and len(allowed) <= FEW:  # not a million values for a handful
+            return [str(self.segment.items[column][row].as_py()) for row in allowed.rows.tolist()]
+        values: list[str] = self.segment.items[column].to_pylist()
         return values if allowed is None else [values[row] for row in allowed.rows.tolist()]
 
     def _with_later(
