@@ -18,6 +18,8 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 UNSIGNED = {3: "H", 4: "I", 16: "Q"}  # of SIZES' types, those that count bytes
 BYTE_COUNTS = (279, 325)  # of strips, of tiles
+TILE_SIDES = (322, 323)  # width, length
+LARGEST_SIDE = 1 << 15  # pixels of a tile: usual are 256 to 4096, and every decoder holds a whole one
 SUB_DIRECTORIES = 330
 MOST_DIRECTORIES = 10_000
 MOST_ENTRIES = 1 << 12
@@ -37,7 +39,9 @@ def check_directories(path: Path) -> None:
 
 
 def are_plausible(path: Path) -> bool:
-    """False for a TIFF with a directory entry, a strip or a tile that is larger than the file."""
+    """False for a TIFF with a directory entry, a strip or a tile that is larger than the file, or a tile that would be
+    larger than any when decoded.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(16)
@@ -49,6 +53,8 @@ def are_plausible(path: Path) -> bool:
             if entry.count * SIZES.get(entry.kind, 1) > size:
                 return False
             if entry.tag in BYTE_COUNTS and max(_numbers(file, entry, order, is_big), default=0) > size:
+                return False
+            if entry.tag in TILE_SIDES and max(_numbers(file, entry, order, is_big), default=0) > LARGEST_SIDE:
                 return False
     return True
 

@@ -77,6 +77,19 @@ def test_tile_larger_than_the_file_is_corrupt(tmp_path: Path) -> None:
         slide.open_slide([path])
 
 
+@pytest.mark.parametrize("tag", [322, 323])  # width and length of tiles
+def test_tile_of_absurd_sides_is_corrupt(tmp_path: Path, tag: int) -> None:
+    """openslide reserved 256 GiB for it when it was drawn, and ended the process."""
+    path = tiff(tmp_path / "a.tiff")
+    count_at, _, _ = entry_of(path, tag)
+    content = bytearray(path.read_bytes())
+    content[count_at - 2 : count_at] = struct.pack("<H", 4)  # a LONG
+    content[count_at + 4 : count_at + 8] = struct.pack("<I", 0x10000080)
+    path.write_bytes(content)
+    with pytest.raises(UnreadableFile, match="more than the file has room for"):
+        slide.open_slide([path])
+
+
 def test_directories_that_lead_in_circles_end(tmp_path: Path) -> None:
     content = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 0) + struct.pack("<I", 8) + bytes(8)
     (tmp_path / "a.tiff").write_bytes(content)
