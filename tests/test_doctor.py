@@ -145,7 +145,7 @@ def test_a_missing_key_is_wrong(index: IndexFolder) -> None:
 
 def test_an_archive_that_is_gone_is_told_of(index: IndexFolder, tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
-    index.add_archive(tmp_path / "here").add_archive(tmp_path / "gone")
+    index.add_archive(str(tmp_path / "here")).add_archive(str(tmp_path / "gone"))
     found = one(doctor._index(index.path), "archives")
     assert (found.found, found.ok, found.needed) == ("1 of 2 there", False, False)
 

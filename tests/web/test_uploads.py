@@ -65,9 +65,9 @@ def test_a_slice_is_recognised_as_its_series(api, items, phantoms):
 
 
 def test_another_picture_is_none_of_the_index_and_the_encoder_says_what_it_shows(api):
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    blobs = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(noise).save(buffer, "PNG")
+    Image.fromarray(blobs).resize((256, 256), Image.Resampling.BICUBIC).save(buffer, "PNG")
     upload = _send(api, [("x.png", buffer.getvalue())]).json()
     assert upload["item_id"] is None
     assert upload["modality_from"] == "encoder"
