@@ -25,16 +25,16 @@ from m3search.indexer.archives.base import FileStat, Vouched
 from m3search.indexer.archives.containers import Listing, is_container, list_members
 from m3search.indexer.archives.pacs import Pacs
 from m3search.indexer.embed import Embedded, Embedder
+from m3search.indexer.failures import Failures
 from m3search.indexer.fetch import Reach
 from m3search.indexer.inspect import Inspected
-from m3search.indexer.ledger import Ledger, State, is_of
-from m3search.indexer.plan import Declared, Known, Plan, Planner, Work, compare
+from m3search.indexer.ledger import Ledger, State
+from m3search.indexer.plan import Declared, Plan, Planner, Work, compare
 from m3search.indexer.rows import RowWriter, text_of
 from m3search.indexer.runners.allowance import Allowance
 from m3search.indexer.runners.local import LocalRunner, Task
 from m3search.indexer.runners.process import Usage
 from m3search.modalities.burned_in import Policy as BurnedIn
-from m3search.modalities.reading import unreadable
 from m3search.privacy import PathMask, Pseudonyms, Sealed
 from m3search.stores.deletion import finish
 from m3search.stores.tombstones import Tombstones
@@ -126,7 +126,7 @@ class Run:
         self._pseudonyms = Pseudonyms.load(index.key_file)
         self._sealed = Sealed(index.key_file) if archive.private_names else None
         self._run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-        self._failures: dict[Path, UnreadableFile] = {}
+        self._failures = Failures(self._store, archive.root)
         self._indexed = 0
         self._tombstones: Tombstones  # read once the lock is held
         self._mask: PathMask  # knows what the ledger and every file looked at so far say of persons
@@ -150,7 +150,7 @@ class Run:
             found = self._go_through(runner, report)
             vanished = found.gone if self._options.prune else set()
             removed = self._store.delete(sorted(found.superseded | vanished))
-            self._record_failures()
+            self._failures.record(self._mask, self._prefix, self._run_id, datetime.now(UTC))
             done = Report(
                 run_id=self._run_id,
                 seen=self._indexed + found.unchanged + len(self._failures),
@@ -174,10 +174,12 @@ class Run:
         declared = Declared(self._archive.root, self._archive.rows, self._pseudonyms, self._options.modality)
         known = compare(stats, ledger, declared, self._mask, self._failures)
         wanted = known.to_inspect(ledger)
-        failed = self._failed_before(known) if self._options.retry else set()
+        failed: set[Path] = set()
+        if self._options.retry:
+            failed = self._failures.before(known, self._mask, self._prefix, self._reach.access)
         found = _Found()
         for portion in self._archive.portions(retry.first(wanted, failed) if self._options.retry else wanted):
-            here = self._without_failures(portion)
+            here = self._failures.sift(portion)
             inspected = list(self._inspected(here, declared, runner, report))
             if self._options.retry:
                 beside = self._within_reach(retry.beside(wanted, inspected, failed))
@@ -192,7 +194,7 @@ class Run:
             planner = Planner(ledger, known, declared, self._mask, self._pseudonyms, self._tombstones)
             plan = planner.plan(inspected, self._failures)
             for failure in plan.failures:
-                self._fail(failure, failure.path)
+                self._failures.add(failure, failure.path)
             self._carry_out(plan, runner, report)
             found.take(plan, in_part)
         if found.in_part:
@@ -218,7 +220,7 @@ class Run:
         """Every file of the archive, members of zip and tar files in their place."""
         stats: list[FileStat] = []
         for found in self._archive.scan(self._vouched(ledger)):
-            stats += self._without_failures([found])
+            stats += self._failures.sift([found])
             report(Progress("scan", len(stats), 0, len(self._failures)))
         containers = [stat for stat in stats if is_container(stat.path)]
         if not containers:
@@ -230,7 +232,7 @@ class Run:
                 stats += listing.members
                 self._archive.rows.update(listing.rows)
             for failure in listing.failures if isinstance(listing, Listing) else (listing,):
-                self._fail(failure, stat.path)
+                self._failures.add(failure, stat.path)
             report(Progress("scan", len(stats), 0, len(self._failures)))
         return stats
 
@@ -246,43 +248,7 @@ class Run:
         return Vouched(files, lambda path: PurePosixPath(self._mask.uri(path.relative_to(root))).name)
 
     def _within_reach(self, stats: Sequence[FileStat]) -> list[FileStat]:
-        return self._without_failures(self._archive.bring(stats))
-
-    def _without_failures(self, found: Iterable[FileStat | UnreadableFile]) -> list[FileStat]:
-        """The files; failures among them are remembered."""
-        stats = []
-        for one in found:
-            if isinstance(one, UnreadableFile):
-                self._fail(one, one.path)
-            else:
-                stats.append(one)
-        return stats
-
-    def _failed_before(self, known: Known) -> set[Path]:
-        """Files and folders of this archive in the failures table. One that is gone stays a failure."""
-        root = self._archive.root
-        listed = {
-            self._mask.uri(path.relative_to(root)): path
-            for stat in known.stats.values()
-            for path in (stat.path, *stat.path.parents)
-            if path.is_relative_to(root)
-        }
-        failed = set()
-        for uri in self._store.failures().column("uri").to_pylist():
-            if not is_of(uri, self._prefix):
-                continue
-            if uri in listed:
-                failed.add(listed[uri])
-                continue
-            try:
-                path = self._mask.resolve(root, uri)
-                self._reach.access.stat(path)
-            except OSError as error:
-                path = root / uri.removeprefix(self._prefix)
-                self._fail(unreadable(path, error), path)
-            else:
-                failed.add(path)
-        return failed
+        return self._failures.sift(self._archive.bring(stats))
 
     def _inspected(
         self, stats: list[FileStat], declared: Declared, runner: LocalRunner, report: Callable[[Progress], None]
@@ -290,7 +256,7 @@ class Run:
         tasks = (Task(stat, stat.path, stat.path, declared.word(stat.path)) for stat in stats)
         for done, (stat, result) in enumerate(runner.map(partial(fetch.inspect, self._reach), tasks), start=1):
             if isinstance(result, UnreadableFile):
-                self._fail(result, stat.path)
+                self._failures.add(result, stat.path)
             elif result is not None:
                 yield result
             report(Progress("inspect", done, len(stats), len(self._failures)))
@@ -302,12 +268,14 @@ class Run:
         tasks = (Task(one, one.source.files[0], one.source.files[0]) for one in undecided)
         for one, image in runner.map(partial(fetch.raster_image, self._reach), tasks):
             if isinstance(image, UnreadableFile):
-                self._fail(image, one.source.files[0])
+                self._failures.add(image, one.source.files[0])
                 continue
             try:
                 modality, _ = self._encoder.guess_modality(image)
             except BundleError as error:  # an imported model has no router
-                self._fail(UnreadableFile(one.source.files[0], Reason.UNSUPPORTED, str(error)), one.source.files[0])
+                self._failures.add(
+                    UnreadableFile(one.source.files[0], Reason.UNSUPPORTED, str(error)), one.source.files[0]
+                )
             else:
                 yield replace(one, source=replace(one.source, modality=modality))
 
@@ -318,11 +286,11 @@ class Run:
             if spec := self._encoder.inputs.get(work.source.modality):
                 tasks.append(Task(work, work.source.files[0], work.source, spec, self._options.burned_in, work.stats))
             else:
-                self._fail(_no_tower(work, self._encoder.name), work.source.files[0])
+                self._failures.add(_no_tower(work, self._encoder.name), work.source.files[0])
         with Embedder(self._encoder) as embedder:
             for done, (work, reading) in enumerate(runner.map(partial(fetch.read, self._reach), tasks), start=1):
                 if isinstance(reading, UnreadableFile):
-                    self._fail(reading, work.source.files[0])
+                    self._failures.add(reading, work.source.files[0])
                 elif not self._stays_out(work, reading):
                     yield from embedder.add(work, reading)
                 report(Progress("index", done, len(tasks), len(self._failures)))
@@ -361,27 +329,6 @@ class Run:
         self._store.write(schema.conform(items, schema.items(dim)), schema.conform(parts, schema.parts(dim)))
         if replaced := sorted({item_id for one in shard for item_id in one.work.replaces}):
             self._store.delete(replaced)
-
-    def _fail(self, error: UnreadableFile, path: Path) -> None:
-        """Remember a failure under the file it names, or under `path` where that lies outside the archive."""
-        self._failures[error.path if error.path.is_relative_to(self._archive.root) else path] = error
-
-    def _record_failures(self) -> None:
-        """The failures table after a run: what failed now. Files that are mended or gone leave it."""
-        now = datetime.now(UTC)
-        rows = [
-            {
-                "uri": self._mask.uri(path.relative_to(self._archive.root)),
-                "reason": error.reason.value,
-                "message": error.message,
-                "run_id": self._run_id,
-                "failed_at": now,
-            }
-            for path, error in self._failures.items()
-        ]
-        before = {uri for uri in self._store.failures().column("uri").to_pylist() if is_of(uri, self._prefix)}
-        self._store.clear_failures(sorted(before - {row["uri"] for row in rows}))
-        self._store.record_failures(rows)
 
     def _finish(self, report: Report) -> None:
         from m3search.stores import fulltext

@@ -130,6 +130,15 @@ class OnDisk:
         raise NotImplementedError(f"{path.name} is on disk, to be read there and not copied to {to.name}")
 
 
-def at_once(wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
-    """`Archive.portions` of archives whose files are always within reach."""
-    yield wanted
+class InReach:
+    """What archives have in common whose files are always within reach, under names of their own."""
+
+    private_names = False
+
+    def portions(self, wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
+        """All at once."""
+        yield wanted
+
+    def bring(self, more: Sequence[FileStat]) -> Sequence[FileStat | UnreadableFile]:
+        """They are."""
+        return more

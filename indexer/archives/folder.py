@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats.storage import failure_of
 from m3search.indexer.archives import manifest, reports
-from m3search.indexer.archives.base import NOTHING, Access, FileStat, OnDisk, Vouched, at_once
+from m3search.indexer.archives.base import NOTHING, Access, FileStat, InReach, OnDisk, Vouched
 from m3search.indexer.archives.containers import Unpacking
 from m3search.indexer.archives.manifest import BadLine, Row
 from m3search.stores.folder import is_index
@@ -22,13 +22,11 @@ MOST_VISITS = 16
 NO_FILE = "is no regular file, and opening it might never end; remove it from the list"
 
 
-class FolderArchive:
+class FolderArchive(InReach):
     """Every file below `root`, hidden ones and indexes left out. Links are followed, loops cut.
 
     Folders that link to each other could be walked in endless ways: links lead into each MOST_VISITS times at most.
     """
-
-    private_names = False
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -36,14 +34,6 @@ class FolderArchive:
         self.rows: dict[Path, Row] = {}  # of every manifest that `scan` met
         self._refused: dict[Path, BadLine] = {}  # files whose line of a manifest cannot be right
         self._visits: Counter[Identity] = Counter()
-
-    def portions(self, wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
-        """All at once."""
-        return at_once(wanted)
-
-    def bring(self, more: Sequence[FileStat]) -> Sequence[FileStat | UnreadableFile]:
-        """They are."""
-        return more
 
     def access(self, scratch: Path) -> Access:
         """Files as they lie there, and members of zip and tar files."""
@@ -131,10 +121,8 @@ class FolderArchive:
             yield UnreadableFile(path, Reason.CORRUPT, f"{wrong[0]}{more}")
 
 
-class ContainerArchive:
+class ContainerArchive(InReach):
     """The members of one zip or tar file."""
-
-    private_names = False
 
     def __init__(self, path: Path) -> None:
         self.root = path
@@ -145,23 +133,13 @@ class ContainerArchive:
         """The file itself: the run lists its members."""
         yield FileStat.of(self.root)
 
-    def portions(self, wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
-        """All at once."""
-        return at_once(wanted)
-
-    def bring(self, more: Sequence[FileStat]) -> Sequence[FileStat | UnreadableFile]:
-        """They are."""
-        return more
-
     def access(self, scratch: Path) -> Access:
         """Members, one by one."""
         return Unpacking(scratch)
 
 
-class ManifestArchive:
+class ManifestArchive(InReach):
     """The files one manifest lists, wherever below or beside it they lie."""
-
-    private_names = False
 
     def __init__(self, path: Path) -> None:
         self.root = path.parent
@@ -172,14 +150,6 @@ class ManifestArchive:
     def rows(self) -> dict[Path, Row]:
         """Rows of the manifest by absolute path."""
         return dict(manifest.read(self._path))
-
-    def portions(self, wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
-        """All at once."""
-        return at_once(wanted)
-
-    def bring(self, more: Sequence[FileStat]) -> Sequence[FileStat | UnreadableFile]:
-        """They are."""
-        return more
 
     def access(self, scratch: Path) -> Access:  # noqa: ARG002
         """Files as they lie there."""

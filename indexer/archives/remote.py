@@ -21,7 +21,7 @@ from blake3 import blake3
 
 from m3search.errors import ArchiveUnreachable, MissingExtra, Reason, UnreadableFile, UsageError
 from m3search.formats.storage import failure_of
-from m3search.indexer.archives.base import NOTHING, Access, FileStat, Vouched, at_once
+from m3search.indexer.archives.base import NOTHING, Access, FileStat, InReach, Vouched
 from m3search.indexer.archives.containers import is_container
 from m3search.indexer.archives.described import describe
 
@@ -54,10 +54,8 @@ def without_secrets(location: str) -> str:
     return location.rstrip("/")
 
 
-class RemoteArchive:
+class RemoteArchive(InReach):
     """Every file below an address. Each is fetched when it is looked at and again when it is read, and then removed."""
-
-    private_names = False
 
     def __init__(self, location: str) -> None:
         self.location = without_secrets(location)
@@ -91,14 +89,6 @@ class RemoteArchive:
                 )
             else:
                 yield stat
-
-    def portions(self, wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
-        """All at once."""
-        return at_once(wanted)
-
-    def bring(self, more: Sequence[FileStat]) -> Sequence[FileStat | UnreadableFile]:
-        """They are."""
-        return more
 
     def access(self, scratch: Path) -> Access:  # noqa: ARG002
         """By fsspec."""
