@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from m3search.indexer.read import Reading
     from m3search.stores.folder import IndexFolder
     from m3search.stores.lance import LanceStore
+    from m3search.types import InputSpec
 
 SHARD_SECONDS = 2.0  # after which an open shard is committed, so that a kill never costs much
 
@@ -86,6 +87,7 @@ class Options:
     shard_items: int = 512  # items of one commit, unless SHARD_SECONDS pass first
     allowance: Allowance = field(default_factory=Allowance)  # of one file in a reading process
     pacs: Pacs = field(default_factory=Pacs)  # how a DICOMweb server is asked
+    mpp: float | None = None  # micrometres per pixel of slides' tiles. None: what the encoder was trained on
     retry: bool = False  # read only what failed before: see `m3search.indexer.retry_failures`
 
 
@@ -283,7 +285,7 @@ class Run:
         """Items as their vectors are ready."""
         tasks: list[Task[Work]] = []
         for work in self._decided(plan.work, runner):
-            if spec := self._encoder.inputs.get(work.source.modality):
+            if spec := self._spec(work.source.modality):
                 tasks.append(Task(work, work.source.files[0], work.source, spec, self._options.burned_in, work.stats))
             else:
                 self._failures.add(_no_tower(work, self._encoder.name), work.source.files[0])
@@ -292,9 +294,23 @@ class Run:
                 if isinstance(reading, UnreadableFile):
                     self._failures.add(reading, work.source.files[0])
                 elif not self._stays_out(work, reading):
-                    yield from embedder.add(work, reading)
+                    yield from embedder.add(work, self._with_origin(reading))
                 report(Progress("index", done, len(tasks), len(self._failures)))
             yield from embedder.flush()
+
+    def _spec(self, modality: str) -> InputSpec | None:
+        """What items of a modality are read as; None where the encoder has no tower for it."""
+        spec = self._encoder.inputs.get(modality)
+        if spec and spec.tile_mpp and self._options.mpp:
+            return replace(spec, tile_mpp=self._options.mpp)
+        return spec
+
+    def _with_origin(self, reading: Reading) -> Reading:
+        """Who asked for the resolution of a slide's tiles stands beside the one that they have."""
+        if not self._options.mpp or "tile_mpp" not in reading.provenance:
+            return reading
+        asked = {"tile_mpp_from": f"option: {self._options.mpp:g} asked for"}
+        return replace(reading, provenance={**reading.provenance, **asked})
 
     def _stays_out(self, work: Work, reading: Reading) -> bool:
         """Whether the patient was deleted: only a file that was read tells whose it is."""

@@ -86,6 +86,15 @@ def index(
             help="What looks like text in pixels: painted over, the file left out and named as a failure, or kept.",
         ),
     ] = "mask",
+    mpp: Annotated[
+        float | None,
+        typer.Option(
+            "--mpp",
+            min=0.05,
+            max=20,
+            help="Of slides: micrometres per pixel of the tiles. Default: what the encoder was trained on.",
+        ),
+    ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Remove items whose files are gone from the archive.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 if any file could not be read.")] = False,
     only: Annotated[
@@ -111,7 +120,7 @@ def index(
         only=tuple(word.strip() for word in (only or "").split(",") if word.strip()),
         keep=keep, ca_file=ca_file, token_file=token_file, any_kind=bool(modality),
     )  # fmt: skip
-    options = Options(modality or "", workers, burned_in, prune, allowance=limits, pacs=pacs)
+    options = Options(modality or "", workers, burned_in, prune, allowance=limits, pacs=pacs, mpp=mpp)
     with printing.progress() as progress:
         report = run_index(archive, index, model=model, options=options, progress=progress)
     printing.report(report, as_json)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from m3search.stores.folder import IndexFolder
 
-COLUMNS = ("item_id", "uri", "locator", "modality", "modality_from", "format", "files", "run_id")
+COLUMNS = ("item_id", "uri", "locator", "modality", "modality_from", "format", "files", "run_id", "provenance")
 ALONE = {"wfdb": ".hea"}  # of an item of several files, the one that its reader is given
 
 

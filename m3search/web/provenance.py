@@ -22,6 +22,7 @@ WORDS = {
     "mpp": "micrometres per pixel",
     "mpp_from": "resolution taken from",
     "tile_mpp": "micrometres per pixel of the tiles",
+    "tile_mpp_from": "resolution of the tiles chosen by",
     "tile_level": "level the tiles were read from",
     "tissue": "share that is tissue",
     "tiles": "tiles read",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -137,6 +138,8 @@ class Renderings:
         row = await self._live.run(_row, engine, item_id)
         source = await self._live.run(archive.source_of, engine.index, row)
         spec = engine.encoder.input_of(source.modality)
+        if tile_mpp := json.loads(row["provenance"] or "{}").get("tile_mpp"):  # as its tiles were cut
+            spec = replace(spec, tile_mpp=tile_mpp)
         try:
             about, slices = await self._workers.run(views.describe, source.files[0], source, spec)
         except UnreadableFile as error:

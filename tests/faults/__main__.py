@@ -12,10 +12,20 @@ from pathlib import Path
 from . import campaign
 
 
+def _part(text: str) -> tuple[int, int]:
+    part, _, of = text.partition("/")
+    if not 1 <= int(part) <= int(of):
+        raise ValueError
+    return int(part), int(of)
+
+
 def main() -> int:
     """1 where anything was wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--sample", type=int, default=0, help="write points for each kind of fault. Default: all")
+    parser.add_argument(
+        "--part", type=_part, default=(1, 1), metavar="K/N", help="every N-th write point from the K-th"
+    )
     parser.add_argument("--kills", type=int, default=0, help="random moments to kill at, over all scenarios")
     parser.add_argument("--seed", type=int, default=1)
     typed = parser.parse_args()
@@ -31,7 +41,7 @@ def main() -> int:
                     share = (typed.kills + place) // len(campaign.SCENARIOS)
                     outcome = campaign.run_kills(scenario, work, runs, share, typed.seed)
                 else:
-                    outcome = campaign.run(scenario, work, runs, typed.sample, typed.seed)
+                    outcome = campaign.run(scenario, work, runs, typed.sample, typed.seed, typed.part)
                 sys.stdout.write("\n".join([*outcome.lines(), ""]))
                 sys.stdout.flush()
                 wrong += len(outcome.wrong)

@@ -1,4 +1,4 @@
-"""A process that forks index runs under the shim: each starts in no time, with everything imported but lancedb.
+"""A process that forks index runs under the shim: each starts in no time, with everything imported.
 
 Read from stdin, one line each: scenario folder, tab, change at which it goes wrong, tab, what (0 counts, 1 kills, 2
 fills the disk, 3 kills after so many microseconds instead of changes). Written to stdout: wait status, tab, changes
@@ -8,19 +8,24 @@ counted, tab, the error's words.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import select
 import signal
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 from m3search.encoders import load_encoder
 from m3search.errors import IndexUnwritable
 from m3search.formats import dicom_pixels, nifti, raster, slide, wfdb
-from m3search.indexer import Options, index, inspect, read
+from m3search.indexer import Options, index, inspect, pipeline, read
+from m3search.modalities import MODALITIES
 
 WARM = (dicom_pixels, nifti, raster, slide, wfdb, inspect, read)
+HEAVY = ("lancedb", "openslide", "scipy.signal", "wfdb")  # most of the time of a short run is to import these
+LANCE = "LanceDBBackgroundEventLoop"  # a thread that lancedb starts when it is imported, and anew in a forked process
 MOMENT = 3
 OTHER_ERROR = 3  # exit code: raised something else than IndexUnwritable
 
@@ -49,8 +54,12 @@ OPTIONS = Options(workers=0, shard_items=2, prune=True)
 
 def main() -> None:
     """Until stdin ends."""
+    pipeline.SHARD_SECONDS = float("inf")  # write points are the same on a slow machine
+    warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)  # nothing of it runs while this forks
     load_encoder("fake")
-    if threading.active_count() > 1:
+    for name in (*HEAVY, *(place.partition(":")[0] for place in MODALITIES.values())):
+        importlib.import_module(name)
+    if {thread.name for thread in threading.enumerate()} - {threading.main_thread().name, LANCE}:
         raise RuntimeError("a process with threads cannot be forked")
     for line in sys.stdin:
         folder, at, what = line.rstrip("\n").split("\t")
