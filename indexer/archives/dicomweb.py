@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -65,11 +66,14 @@ class Series:
     count: int | None  # instances, where the server says
 
 
+BROKEN, STALLED = 0, -1
+
+
 class Refused(Exception):
-    """The server answers, but not with what was asked for. `status` is of HTTP, 0 for an answer that is broken."""
+    """The server does not give what was asked for. `status` is of HTTP, BROKEN or STALLED."""
 
     def __init__(self, status: int) -> None:
-        super().__init__(f"HTTP {status}" if status else "a broken answer")
+        super().__init__(f"HTTP {status}" if status > 0 else "no whole answer")
         self.status = status
 
 
@@ -79,6 +83,7 @@ class Client:
     def __init__(self, server: Server, sleep: Callable[[float], None] = time.sleep) -> None:
         self._server = server
         self._sleep = sleep
+        self._stalled = 0  # examinations one after the other whose answers stopped coming
 
     def series(self, modality: str) -> list[Series]:
         """Every series of one modality, sorted.
@@ -135,10 +140,28 @@ class Client:
             take([self._web.retrieve_instance(series.study, series.series, uid)])
 
         if whole:
-            self._patiently(lambda: take(self._web.iter_series(series.study, series.series)))
+            self._one(lambda: take(self._web.iter_series(series.study, series.series)))
         else:
             for uid in sorted(missing):
-                self._patiently(partial(one_by_one, uid))
+                self._one(partial(one_by_one, uid))
+
+    def _one(self, call: Callable[[], R]) -> R:
+        """The result of a call about one examination, of which the rest does not depend.
+
+        Raises as `retrieve`; several in a row that stall are the server's doing.
+        """
+        try:
+            result = self._patiently(call, stalls=TRIES)
+        except Refused as error:
+            self._stalled = self._stalled + 1 if error.status == STALLED else 0
+            if self._stalled == TRIES:
+                raise ArchiveUnreachable(
+                    f"{self._server.host} takes requests and sends next to nothing; what was indexed stays, and the "
+                    "next run continues"
+                ) from None
+            raise
+        self._stalled = 0
+        return result
 
     def _all(self, ask: Callable[[int], list[dict[str, Any]]], key: str) -> Iterator[dict[str, Any]]:
         """Page after page. A server may give fewer results than asked for, so that only an empty page is the last."""
@@ -166,16 +189,21 @@ class Client:
     def _refusal(self, error: Refused) -> ArchiveUnreachable:
         host = self._server.host
         words = {
-            0: "answers with something that is no DICOM JSON; check that the address is of its DICOMweb service",
+            BROKEN: "answers with something that is no DICOM JSON; check that the address is of its DICOMweb service",
             401: f"refuses the credentials (401); set {TOKEN} or {TOKEN_FILE}, or {USER} and {PASSWORD}, or use netrc",
             403: "does not permit this user to search (403); ask its administrator",
             404: "has no DICOMweb service at this address (404)",
         }
         return ArchiveUnreachable(f"{host} {words.get(error.status, f'refuses to be searched ({error.status})')}")
 
-    def _patiently(self, call: Callable[[], R]) -> R:
-        """The call's result; while the server is away or busy it is made again, with growing pauses."""
+    def _patiently(self, call: Callable[[], R], stalls: int | None = None) -> R:
+        """The call's result; while the server is away or busy it is made again, with growing pauses.
+
+        `stalls` are so many answers that stop coming after which it is Refused; None counts them as being away.
+        """
         import requests
+
+        from m3search.indexer.archives.pace import is_stalled
 
         began = time.monotonic()
         pause, broken, renewed = FIRST_PAUSE_S, 0, False
@@ -197,14 +225,15 @@ class Client:
                 elif status < 500 or (broken := broken + 1) == TRIES:
                     raise Refused(status) from None
             except (requests.exceptions.JSONDecodeError, requests.exceptions.ContentDecodingError):
-                raise Refused(0) from None
+                raise Refused(BROKEN) from None
             except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):
                 raise UsageError(f"{self._server.host} is no address that can be asked") from None
-            except requests.RequestException:  # no connection, a broken one, a timeout
-                pass
+            except requests.RequestException as error:  # no connection, a broken one, a timeout
+                if stalls and is_stalled(error) and not (stalls := stalls - 1):
+                    raise Refused(STALLED) from None
             except (ValueError, LookupError, TypeError, AttributeError):  # of dicomweb-client for broken answers
                 if (broken := broken + 1) == TRIES:
-                    raise Refused(0) from None
+                    raise Refused(BROKEN) from None
             if time.monotonic() - began + wait > self._server.patience_s:
                 raise ArchiveUnreachable(
                     f"{self._server.host} has not answered for {self._server.patience_s:.0f} s; what was indexed "
@@ -236,6 +265,8 @@ def _connect(server: Server) -> Any:
     try:
         import requests
         from dicomweb_client import DICOMwebClient
+
+        from m3search.indexer.archives.pace import Adapter
     except ModuleNotFoundError:
         raise MissingExtra("a PACS needs dicomweb-client: pip install 'm3search[pacs]'") from None
     for name in ("dicomweb_client.web", "dicomweb_client.session_utils"):
@@ -256,12 +287,20 @@ def _connect(server: Server) -> Any:
     session.auth = _auth(server)
     ca_file = server.ca_file or os.environ.get(CA_FILE)
     if ca_file:
-        if not Path(ca_file).is_file():
-            raise UsageError(f"there is no file of certificates at {ca_file}")
-        session.verify = str(ca_file)
+        _check_certificates(Path(ca_file))
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, Adapter(ca_file))
     web = Web(server.url, session=session, permissive_uid=True, timeout=TIMEOUT_S)
     web.set_http_retry_params(retry=False)  # it does not know broken connections from other defects
     return web
+
+
+def _check_certificates(file: Path) -> None:
+    """Refuse what holds no certificates: requests would name its own path and OpenSSL's words for it."""
+    try:
+        ssl.create_default_context(cafile=file)
+    except (OSError, ValueError):  # SSLError is an OSError
+        raise UsageError(f"there is no file of PEM certificates at {file}") from None
 
 
 def _auth(server: Server) -> Any:

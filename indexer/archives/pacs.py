@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from m3search.errors import Reason, UnreadableFile, UsageError
 from m3search.indexer.archives.base import NOTHING, UNKNOWN, Access, FileStat, Vouched
-from m3search.indexer.archives.dicomweb import Client, Refused, Series, Server
+from m3search.indexer.archives.dicomweb import BROKEN, STALLED, Client, Refused, Series, Server
 from m3search.indexer.archives.remote import without_secrets
 
 if TYPE_CHECKING:
@@ -206,7 +206,8 @@ def _by_folder(stats: Sequence[FileStat]) -> dict[Path, list[FileStat]]:
 
 def _refusal(folder: Path, error: Refused) -> UnreadableFile:
     reasons = {401: Reason.PERMISSION, 403: Reason.PERMISSION, 404: Reason.VANISHED, 410: Reason.VANISHED}
-    said = f"answers {error.status}" if error.status else "answers with something that is no DICOM"
+    others = {BROKEN: "answers with something that is no DICOM", STALLED: "stops sending, again and again,"}
+    said = others.get(error.status) or f"answers {error.status}"
     message = f"the PACS {said} when asked for this series; index again, or ask its administrator"
     return UnreadableFile(folder, reasons.get(error.status, Reason.UNREACHABLE), message)
 

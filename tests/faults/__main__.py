@@ -23,6 +23,8 @@ def main() -> int:
     """1 where anything was wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--sample", type=int, default=0, help="write points for each kind of fault. Default: all")
+    parser.add_argument("--scenario", choices=campaign.SCENARIOS, help="default: all")
+    parser.add_argument("--fault", choices=campaign.KINDS_OF_FAULT, help="default: all")
     parser.add_argument(
         "--part", type=_part, default=(1, 1), metavar="K/N", help="every N-th write point from the K-th"
     )
@@ -36,12 +38,15 @@ def main() -> int:
             sys.exit("this needs Linux and a C compiler")
         with campaign.nursery(library) as runs:
             for place, scenario in enumerate(campaign.SCENARIOS):
+                if scenario != (typed.scenario or scenario):
+                    continue
                 work = Path(name) / str(place)
                 if typed.kills:
                     share = (typed.kills + place) // len(campaign.SCENARIOS)
                     outcome = campaign.run_kills(scenario, work, runs, share, typed.seed)
                 else:
-                    outcome = campaign.run(scenario, work, runs, typed.sample, typed.seed, typed.part)
+                    points = campaign.Points(typed.sample, typed.seed, typed.part, typed.fault)
+                    outcome = campaign.run(scenario, work, runs, points)
                 sys.stdout.write("\n".join([*outcome.lines(), ""]))
                 sys.stdout.flush()
                 wrong += len(outcome.wrong)

@@ -115,7 +115,7 @@ def changed(folder: Path) -> None:
     film.with_name("cut.dcm").write_bytes(whole[:-2] + b"\x07\x00")  # mended
     film.write_bytes(whole[:-2] + b"\x08\x00")
     eye.rename(eye.with_name("moved.png"))
-    next(archive.rglob("slide.tiff")).unlink()
+    shutil.rmtree(archive / "dicom_ct_series")
     samples = next(archive.rglob("ecg.dat"))
     samples.write_bytes(samples.read_bytes()[:-100])
 
@@ -132,13 +132,27 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [*items, *failures, *parts]
 
 
-def run(
-    scenario: str, work: Path, runs: Nursery, sample: int = 0, seed: int = 1, part: tuple[int, int] = (1, 1)
-) -> Outcome:
-    """Go through the write points of one scenario: all of them, or a sample of so many for each kind of fault.
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Which write points are gone through."""
 
-    `part` (k, n) takes every n-th point from the k-th on: n calls, each with another k, go through all.
-    """
+    sample: int = 0  # so many by chance for each kind of fault; 0: all
+    seed: int = 1
+    part: tuple[int, int] = (1, 1)  # (k, n): every n-th from the k-th on; n calls, each with another k, take all
+    fault: str | None = None  # of KINDS_OF_FAULT; None: each
+
+    def of(self, count: int, kind: str) -> list[int]:
+        """Of so many points the ones that meet this kind of fault, from 1."""
+        if self.fault not in (None, kind):
+            return []
+        points = list(range(1, count + 1))[self.part[0] - 1 :: self.part[1]]
+        if not 0 < self.sample < len(points):
+            return points
+        return sorted(random.Random(f"{self.seed}/{kind}").sample(points, self.sample))
+
+
+def run(scenario: str, work: Path, runs: Nursery, points: Points) -> Outcome:
+    """Go through write points of one scenario."""
     began = time.monotonic()
     outcome = Outcome(scenario)
     whole = work / "whole"
@@ -149,10 +163,8 @@ def run(
         outcome.wrong.append(f"the undisturbed run ended with {code}: {words}")
         return outcome
     expected = rows(undisturbed / "index")
-    points = list(range(1, outcome.points + 1))[part[0] - 1 :: part[1]]
     for kind in KINDS_OF_FAULT:
-        chosen = sorted(random.Random(f"{seed}/{kind}").sample(points, sample)) if 0 < sample < len(points) else points
-        for at in chosen:
+        for at in points.of(outcome.points, kind):
             folder = Path(shutil.copytree(whole, work / "disturbed"))
             code, _, words = runs.run(folder, at, KINDS_OF_FAULT[kind])
             outcome.tried[kind] = outcome.tried.get(kind, 0) + 1

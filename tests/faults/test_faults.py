@@ -21,7 +21,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[campaign.Nursery]
 
 @pytest.mark.parametrize("scenario", campaign.SCENARIOS)
 def test_rows_are_those_of_an_undisturbed_run(scenario: str, runs: campaign.Nursery, tmp_path: Path) -> None:
-    outcome = campaign.run(scenario, tmp_path, runs, sample=2)
+    outcome = campaign.run(scenario, tmp_path, runs, campaign.Points(sample=2))
     assert outcome.wrong == []
     assert outcome.points > 50
     assert outcome.tried == {"kill": 2, "disk full": 2}

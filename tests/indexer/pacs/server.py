@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,11 +38,14 @@ class Pacs:
     cap: int = 1000  # results of one page, whatever is asked for
     offsets: bool = True  # whether it takes notice of "offset"
     counts: bool = True  # whether it says how many instances a series has
-    before: Callable[[str], Answer | str | None] = lambda path: None  # an answer to give instead; "hang up"
+    before: Callable[[str], Answer | str | None] = lambda path: None  # an answer to give instead; or a misdeed:
+    # "hang up", "say nothing", "trickle" (`drop` bytes at a time)
+    drop: int = 1
     asked: list[str] = field(default_factory=list)  # paths with queries
     sent: list[str] = field(default_factory=list)  # SOP instance UIDs, as often as they were sent
     headers: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
+    over: threading.Event = field(default_factory=threading.Event)  # ends what the server keeps waiting
 
     def add(self, path: Path) -> Instance:
         """Take in a DICOM file."""
@@ -108,7 +112,7 @@ def _ui(uid: str) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(pacs: Pacs, port: int = 0) -> Iterator[Pacs]:
+def serving(pacs: Pacs, port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[Pacs]:
     """Serve on loopback; `pacs.url` is the address."""
     lock = threading.Lock()
 
@@ -126,11 +130,25 @@ def serving(pacs: Pacs, port: int = 0) -> Iterator[Pacs]:
                 if pacs.authorization and self.headers.get("Authorization") != pacs.authorization:
                     status, headers, body = 401, {"WWW-Authenticate": 'Basic realm="PACS"'}, b""
                 else:
-                    status, headers, body = instead or pacs.answer(self.path)
+                    status, headers, body = pacs.answer(self.path) if isinstance(instead, str | None) else instead
+            if instead == "say nothing":
+                self.close_connection = True
+                pacs.over.wait(30)
+                return
             self.send_response(status)
             for name, value in ({"Content-Length": str(len(body))} | headers).items():
                 self.send_header(name, value)
             self.end_headers()
+            if instead == "trickle":
+                self.close_connection = True
+                for start in range(0, len(body), pacs.drop):
+                    if pacs.over.wait(0.05):
+                        return
+                    try:
+                        self.wfile.write(body[start : start + pacs.drop])
+                    except OSError:  # nobody listens any more
+                        return
+                return
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
@@ -138,10 +156,13 @@ def serving(pacs: Pacs, port: int = 0) -> Iterator[Pacs]:
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    pacs.url = f"http://127.0.0.1:{server.server_port}/dicom-web"
+    pacs.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}/dicom-web"
     try:
         yield pacs
     finally:
+        pacs.over.set()
         server.shutdown()
         server.server_close()
