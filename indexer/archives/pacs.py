@@ -29,6 +29,7 @@ CODES = {"xray": ("CR", "DX", "RG"), "ct": ("CT",), "retina": ("OP",), "ecg": ("
 REPORTS = ("SR", "DOC")  # asked for, too, and fetched where something else of their study is searched
 OF_ANY_KIND = ("OT", "SC", "XC")  # asked for where somebody says what they show
 ONE_ITEM = {"CT", "SM"}  # all instances of a series are read together
+IN_DOUBT = -1  # time of what is to be looked at again: no stored file has it
 PORTION = 500  # instances that lie on disk at once, or one study; and as many again while the next ones are fetched
 CONNECTIONS = 4
 SUFFIX = ".dcm"
@@ -42,6 +43,7 @@ class Pacs:
     keep: Path | None = None  # folder in which fetched files stay
     ca_file: Path | None = None
     token_file: Path | None = None
+    refetch: bool = False  # also what the index holds: it may have been edited there under its old UID
     any_kind: bool = False  # also what does not say what it shows
     patience_s: float = 300.0  # how long a server that is away is waited for
 
@@ -60,7 +62,9 @@ class Pacs:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Instances that `portions` brought. They never change: a SOP instance UID names one content for good."""
+    """Instances that `portions` brought. As DICOM has it they never change: a SOP instance UID names one content. What
+    was edited in its place all the same is told from its bytes, by who fetches it again (`Pacs.refetch`).
+    """
 
     root: Path
     place: Path
@@ -116,13 +120,14 @@ class PacsArchive:
         found += [one for code in REPORTS for one in self._client.series(code) if one.study in studies]
         for series in sorted(found, key=lambda one: (one.study, one.series)):
             folder = self.root / series.study / series.series
-            known = vouched.files(folder)
+            known = () if self._pacs.refetch else vouched.files(folder)
             self._listed[folder] = listed = _Listed(series)
             if known and series.count == len(known):
                 yield from known
                 continue
             listed.uids = {f"{uid}{SUFFIX}": uid for uid in self._client.instances(series)}
-            yield from (FileStat(folder / name, UNKNOWN, 0) for name in listed.uids)
+            time = IN_DOUBT if self._pacs.refetch else 0
+            yield from (FileStat(folder / name, UNKNOWN, time) for name in listed.uids)
 
     def portions(self, wanted: Sequence[FileStat]) -> Iterator[Sequence[FileStat | UnreadableFile]]:
         """Whole studies, fetched before they are given and removed afterwards; the next ones are fetched meanwhile."""
@@ -177,7 +182,8 @@ class PacsArchive:
             listed.uids = {self._vouched.name(folder / f"{uid}{SUFFIX}"): uid for uid in found}
         together = listed.series.modality in ONE_ITEM
         needed = set(listed.uids) if together else {stat.path.name for stat in stats}
-        names = {uid: name for name, uid in listed.uids.items() if name in needed and not (place / name).exists()}
+        stays = set() if self._pacs.refetch else {name for name in needed if (place / name).exists()}
+        names = {uid: name for name, uid in listed.uids.items() if name in needed - stays}
 
         def keep(uid: str, content: bytes) -> None:
             half = place / f"{names[uid]}.half"

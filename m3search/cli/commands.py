@@ -103,6 +103,10 @@ def index(
     keep: Annotated[
         Path | None, typer.Option("--keep", help="Of a PACS: folder in which fetched files stay. Default: none stays.")
     ] = None,
+    refetch: Annotated[
+        bool,
+        typer.Option("--refetch", help="Of a PACS: fetch again what is stored, and replace what was edited there."),
+    ] = False,
     ca_file: CaFileOption = None,
     token_file: TokenFileOption = None,
     as_json: JsonOption = False,
@@ -118,7 +122,7 @@ def index(
     limits = allowance(time_limit, memory_limit)
     pacs = Pacs(
         only=tuple(word.strip() for word in (only or "").split(",") if word.strip()),
-        keep=keep, ca_file=ca_file, token_file=token_file, any_kind=bool(modality),
+        keep=keep, ca_file=ca_file, token_file=token_file, refetch=refetch, any_kind=bool(modality),
     )  # fmt: skip
     options = Options(modality or "", workers, burned_in, prune, allowance=limits, pacs=pacs, mpp=mpp)
     with printing.progress() as progress:

@@ -345,3 +345,39 @@ def test_a_study_is_found_again_by_who_has_the_key(server: Pacs, tmp_path: Path)
     (tmp_path / "index" / "pseudonym.key").write_bytes(bytes(32))
     with pytest.raises(UsageError, match=r"pseudonym\.key"):
         Engine.open(tmp_path / "index").link(there)
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["nothing kept", "files kept"])
+def test_an_instance_edited_under_its_old_uid_is_replaced(server: Pacs, tmp_path: Path, kept: bool) -> None:
+    from pydicom import dcmread
+
+    films, slices = write_films(tmp_path / "films", range(3)), write_slices(tmp_path / "ct", 1, 4)
+    for path in [*films, *slices]:
+        server.add(path)
+    keep = {"keep": tmp_path / "kept"} if kept else {}
+    run(server, tmp_path / "index", **keep)
+    before = stored(tmp_path / "index")
+    for path in (films[0], slices[2]):
+        dataset = dcmread(path)
+        dataset.PixelData = dataset.PixelData[:-2] + b"\x07\x00"
+        dataset.save_as(path)
+        server.add(path)
+    assert run(server, tmp_path / "index", **keep).unchanged == 4  # nothing that a server is asked for tells
+    server.sent.clear()
+    report = run(server, tmp_path / "index", refetch=True, **keep)
+    assert (report.indexed, report.unchanged, report.failed, report.gone) == (2, 2, 0, 0)
+    assert report.by_modality == {"xray": 3, "ct": 1}
+    assert sorted(server.sent) == sorted(server.instances)
+    after = stored(tmp_path / "index")
+    assert set(after) == set(before)
+    assert sum(after[uri] != before[uri] for uri in after) == 2
+    server.sent.clear()
+    assert (run(server, tmp_path / "index", **keep).unchanged, server.sent) == (4, [])
+
+
+def stored(path: Path) -> dict[str, str]:
+    """The id of each item by its uri, each uri once."""
+    record = Engine.open(path).store.record
+    rows = record.rows(record.matching(), ["uri", "item_id"]).to_pylist()
+    assert len({row["uri"] for row in rows}) == len(rows)
+    return {row["uri"]: row["item_id"] for row in rows}
