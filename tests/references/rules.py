@@ -144,6 +144,13 @@ def _windowed(pixels: npt.NDArray[Any] = RAMP, photometric: str = "MONOCHROME2",
     return Rule(lambda: image(pixels, photometric, **{**WINDOW, **elements}), FIRST_WINDOW)
 
 
+def _exact(
+    centre: float, width: float, pixels: npt.NDArray[Any] = RAMP, photometric: str = "MONOCHROME2", **elements: Any
+) -> Rule:
+    stated = {"WindowCenter": str(centre), "WindowWidth": str(width), "VOILUTFunction": "LINEAR_EXACT"}
+    return Rule(lambda: image(pixels, photometric, **stated, **elements), ("+Ww", str(centre + 0.5), str(width + 1)))
+
+
 def _looked_up(
     lut: Dataset, pixels: npt.NDArray[Any] = RAMP, photometric: str = "MONOCHROME2", **elements: Any
 ) -> Rule:
@@ -154,6 +161,19 @@ RULES: dict[str, Rule] = {
     "window": _windowed(),
     "first of two windows": _windowed(WindowCenter=["1200", "300"], WindowWidth=["1500", "80"]),
     "sigmoid": _windowed(VOILUTFunction="SIGMOID"),
+    "sigmoid of signed 16 bits": _windowed(
+        SIGNED * 16, BitsStored=16, HighBit=15, WindowCenter="-3000", WindowWidth="9000", VOILUTFunction="SIGMOID"
+    ),
+    "sigmoid, MONOCHROME1": _windowed(photometric="MONOCHROME1", VOILUTFunction="SIGMOID"),
+    "sigmoid after a rescale, shape INVERSE": _windowed(
+        **HU, WindowCenter="40", WindowWidth="400", VOILUTFunction="SIGMOID", PresentationLUTShape="INVERSE"
+    ),
+    # dcmtk does not know LINEAR_EXACT: it is given the LINEAR window of the same line (C.11.2.1.3.2)
+    "linear exact": _exact(1200, 1500),
+    "linear exact, narrow": _exact(1200, 8),
+    "linear exact of signed 16 bits": _exact(-3000, 9000, SIGNED * 16, BitsStored=16, HighBit=15),
+    "linear exact, MONOCHROME1": _exact(1200, 1500, photometric="MONOCHROME1"),
+    "linear exact, shape INVERSE": _exact(1200, 1500, PresentationLUTShape="INVERSE"),
     "rescale before window": _windowed(**HU, WindowCenter="40", WindowWidth="400"),
     "slope before window": _windowed(RescaleSlope="2", RescaleIntercept="-1000", RescaleType="US"),
     "modality LUT before window": _windowed(ModalityLUTSequence=[MODALITY_LUT]),
@@ -178,6 +198,18 @@ RULES: dict[str, Rule] = {
     "MONOCHROME2 with shape INVERSE": _windowed(PresentationLUTShape="INVERSE"),
     "MONOCHROME2 with shape IDENTITY": _windowed(PresentationLUTShape="IDENTITY"),
     "signed": _windowed(SIGNED, WindowCenter="-200"),
+    "16 bits signed": _windowed(SIGNED * 16, BitsStored=16, HighBit=15, WindowCenter="-3200", WindowWidth="24000"),
+    "16 bits signed, rescaled, MONOCHROME1": _windowed(
+        SIGNED * 16,
+        "MONOCHROME1",
+        BitsStored=16,
+        HighBit=15,
+        RescaleSlope="0.5",
+        RescaleIntercept="-100",
+        RescaleType="US",
+        WindowCenter="-1700",
+        WindowWidth="12000",
+    ),
     "8 bits": _windowed((RAMP // 16).astype(np.uint8), WindowCenter="90", WindowWidth="100"),
     "16 bits": _windowed(RAMP * 16, BitsStored=16, HighBit=15, WindowCenter="20000", WindowWidth="30000"),
     "32 bits": _windowed(RAMP.astype(np.uint32) * 1000, WindowCenter="2000000", WindowWidth="3000000"),
