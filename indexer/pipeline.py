@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -195,6 +196,7 @@ class Run:
             inspected += self._inspected(speaking, declared, runner, report)
             planner = Planner(ledger, known, declared, self._mask, self._pseudonyms, self._tombstones)
             plan = planner.plan(inspected, self._failures)
+            del planner, inspected  # of a large archive half of what is in memory, not needed while it is indexed
             for failure in plan.failures:
                 self._failures.add(failure, failure.path)
             self._carry_out(plan, runner, report)
@@ -283,19 +285,22 @@ class Run:
 
     def _embedded(self, plan: Plan, runner: LocalRunner, report: Callable[[Progress], None]) -> Iterator[Embedded]:
         """Items as their vectors are ready."""
-        tasks: list[Task[Work]] = []
+        tasks: deque[Task[Work]] = deque()
         for work in self._decided(plan.work, runner):
             if spec := self._spec(work.source.modality):
                 tasks.append(Task(work, work.source.files[0], work.source, spec, self._options.burned_in, work.stats))
             else:
                 self._failures.add(_no_tower(work, self._encoder.name), work.source.files[0])
+        plan.work.clear()  # each is let go when it is stored, so that memory falls as much as the tables' rises
+        count = len(tasks)
+        waiting = (tasks.popleft() for _ in range(count))
         with Embedder(self._encoder) as embedder:
-            for done, (work, reading) in enumerate(runner.map(partial(fetch.read, self._reach), tasks), start=1):
+            for done, (work, reading) in enumerate(runner.map(partial(fetch.read, self._reach), waiting), start=1):
                 if isinstance(reading, UnreadableFile):
                     self._failures.add(reading, work.source.files[0])
                 elif not self._stays_out(work, reading):
                     yield from embedder.add(work, self._with_origin(reading))
-                report(Progress("index", done, len(tasks), len(self._failures)))
+                report(Progress("index", done, count, len(self._failures)))
             yield from embedder.flush()
 
     def _spec(self, modality: str) -> InputSpec | None:
@@ -307,10 +312,10 @@ class Run:
 
     def _with_origin(self, reading: Reading) -> Reading:
         """Who asked for the resolution of a slide's tiles stands beside the one that they have."""
-        if not self._options.mpp or "tile_mpp" not in reading.provenance:
-            return reading
-        asked = {"tile_mpp_from": f"option: {self._options.mpp:g} asked for"}
-        return replace(reading, provenance={**reading.provenance, **asked})
+        if self._options.mpp and "tile_mpp" in reading.provenance:
+            asked = {"tile_mpp_from": f"option: {self._options.mpp:g} asked for"}
+            return replace(reading, provenance={**reading.provenance, **asked})
+        return reading
 
     def _stays_out(self, work: Work, reading: Reading) -> bool:
         """Whether the patient was deleted: only a file that was read tells whose it is."""
@@ -391,7 +396,5 @@ def _shards(embedded: Iterable[Embedded], size: int) -> Iterator[list[Embedded]]
 
 
 def _no_tower(work: Work, encoder: str) -> UnreadableFile:
-    modality = work.source.modality
-    return UnreadableFile(
-        work.source.files[0], Reason.UNSUPPORTED, f"is {modality}, which encoder {encoder} has no tower for"
-    )
+    why = f"is {work.source.modality}, which encoder {encoder} has no tower for"
+    return UnreadableFile(work.source.files[0], Reason.UNSUPPORTED, why)
