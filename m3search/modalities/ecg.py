@@ -32,6 +32,7 @@ WAVEFORMS = "1.2.840.10008.5.1.4.1.1.9.1."  # 12-lead, general, ambulatory and 3
 CLIP = (
     10.0  # millivolts (or standard deviations): beyond any heart; tames saturated amplifiers and defibrillator shocks
 )
+PLAUSIBLE_HZ = (10.0, 200_000.0)  # samples per second: slower ones show no QRS complex, faster ones no amplifier gives
 GAPS = 0.5  # a lead of which more than this share is missing in a window counts as missing there
 SECOND_LOOK = 8  # times max_parts windows are tried where the first ones lie in gaps of the recording
 
@@ -56,7 +57,8 @@ class ECG:
         """At most `spec.max_parts` windows, evenly spread; windows without any signal are left out.
 
         Raises:
-            UnreadableFile: WRONG_MODALITY where no channel is an ECG lead, CONSTANT where nothing ever moves.
+            UnreadableFile: WRONG_MODALITY where no channel is an ECG lead, CONSTANT where nothing ever moves,
+                IMPLAUSIBLE for a sampling rate that no ECG has.
         """
         recording = open_recording(source)
         placement = place(recording.names)
@@ -70,6 +72,10 @@ class ECG:
         if not windows:
             raise UnreadableFile(
                 recording.path, Reason.CONSTANT, "its ECG leads hold no signal: every sample is the same or missing"
+            )
+        if not all(PLAUSIBLE_HZ[0] <= window.rate_hz <= PLAUSIBLE_HZ[1] for window in windows):
+            raise UnreadableFile(
+                recording.path, Reason.IMPLAUSIBLE, "states a sampling rate that no ECG has; correct its header"
             )
         derived = tuple(dict.fromkeys(lead for window in windows for lead in window.derived))
         parts = tuple(

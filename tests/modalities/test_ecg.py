@@ -188,6 +188,15 @@ def test_record_without_ecg_is_of_another_modality(tmp_path: Path) -> None:
     assert not ECG().recognises(wfdb.read_header(source.files[0]))
 
 
+@pytest.mark.parametrize("rate", ["99999999999", "2"])
+def test_a_rate_that_no_ecg_has_is_refused(rate: str, tmp_path: Path) -> None:
+    """Found by `python -m tests.fuzz --seed 7`: nothing was left of it after resampling."""
+    source = write(tmp_path, heart(2)[:2], ["I", "II"])
+    header = source.files[0]
+    header.write_text(header.read_text().replace("rec 2 500 ", f"rec 2 {rate} "))
+    assert reason_of(source) is Reason.IMPLAUSIBLE
+
+
 def test_windows_are_spread_over_a_long_record(tmp_path: Path) -> None:
     source = write(tmp_path, heart(95, rate=250), list(LEADS), rate=250)
     item = read(source)
