@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from m3search.filters import COLUMNS
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
@@ -25,7 +27,10 @@ class Capabilities:
 
     exact: bool = True  # every search returns the true nearest vectors; else `Neighbours.exact` tells
     persistent: bool = True  # survives the process
-    writable: bool = True  # upsert and delete work directly
+    half: bool = True  # vectors take two bytes a dimension; else four, of the same values
+    columns: tuple[str, ...] = tuple(COLUMNS)  # that a filter may look at; others are refused with a FilterError
+    substrings: bool = True  # a filter may look for text within a column
+    largest_k: int | None = None  # neighbours that one search can return; None: as many as there are
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +51,14 @@ class VectorStore(Protocol):
     dim: int
     capabilities: Capabilities
 
+    def ensure(self) -> None:
+        """Make what is missing to keep vectors in. What is there stays.
+
+        Raises:
+            EncoderMismatch: there is something, for vectors of another length.
+        """
+        ...
+
     def upsert(self, rows: pa.Table) -> None:
         """Add rows of `schema.items(dim)`; a row whose item_id is already there replaces it whole.
 
@@ -64,11 +77,19 @@ class VectorStore(Protocol):
             queries: float32 (Q, D), unit length.
             k: at least 1.
             where: only items that match this; None is all.
+
+        Raises:
+            FilterError: the store cannot ask that: see `Capabilities`.
+            UsageError: k is beyond `Capabilities.largest_k`.
         """
         ...
 
     def count(self, where: Filter | None = None) -> int:
         """How many items match."""
+        ...
+
+    def publish(self) -> object:
+        """Make what was written fast to search: build or bring up to date what an index is. It is found before, too."""
         ...
 
 

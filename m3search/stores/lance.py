@@ -115,6 +115,12 @@ class LanceStore:
         return int(self._items.version)
 
     # VectorStore ------------------------------------------------------------------------------------------------------
+    def ensure(self) -> None:
+        """See `VectorStore`. An open store has its tables: `create` made them."""
+
+    def publish(self) -> None:
+        """See `VectorStore`. Its searches scan; `publishing.publish` makes the segment that answers fast."""
+
     def upsert(self, rows: pa.Table | Sequence[Mapping[str, Any]]) -> None:
         """See `VectorStore`. One commit."""
         rows = schema.conform(rows, schema.items(self.dim))
