@@ -16,7 +16,6 @@ Milvus compares letters with their case. Such conditions are refused (FilterErro
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -99,7 +98,7 @@ def _always(true: bool) -> str:
 def _present(column: str) -> str:
     match COLUMNS[known(column)]:
         case "labels":
-            return f"not (array_contains({column}, {_text(NO_LABELS)}))"
+            return f"not (array_contains({column}, {literal(NO_LABELS)}))"
         case "integer":
             return f"{column} != {NO_YEAR}"
         case "time":
@@ -115,9 +114,9 @@ def _leaf(leaf: Leaf) -> str:
             return f"{column} in [{', '.join(_literal(column, value) for value in values)}]"
         case StartsWith(column, value):
             start = str(field_of(column, value))
-            return f"{column} >= {_text(start)} and {column} <= {_text(start + LAST)}"
+            return f"{column} >= {literal(start)} and {column} <= {literal(start + LAST)}"
         case Contains("labels", value):
-            return f"array_contains(labels, {_text('=' + value.lower())})"
+            return f"array_contains(labels, {literal('=' + value.lower())})"
         case Contains(column, _):
             raise FilterError(f"Milvus cannot look for text within {column}; use = or in, or search without --store")
     raise AssertionError(leaf)
@@ -125,8 +124,11 @@ def _leaf(leaf: Leaf) -> str:
 
 def _literal(column: str, value: Value) -> str:
     coded = field_of(column, value)
-    return str(coded) if isinstance(coded, int) else _text(str(coded))
+    return str(coded) if isinstance(coded, int) else literal(str(coded))
 
 
-def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def literal(value: str) -> str:
+    """A text as Milvus reads it: only these four are escaped, as servers differ in what other escapes they know."""
+    for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r")):
+        value = value.replace(plain, escaped)
+    return f'"{value}"'

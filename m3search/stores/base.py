@@ -93,6 +93,39 @@ class VectorStore(Protocol):
         ...
 
 
+class RemoteStore(VectorStore, Protocol):
+    """A store of another machine, of which an index may have a copy: collections with names, and names for them."""
+
+    @property
+    def name(self) -> str:
+        """Of the collection, or its alias."""
+        ...
+
+    def named(self, name: str) -> RemoteStore:
+        """Another collection of the same server, there or not."""
+        ...
+
+    def collections(self) -> list[str]:
+        """All that the server has."""
+        ...
+
+    def behind(self) -> str | None:
+        """The collection that this name stands for: itself, or the alias's; None where there is neither."""
+        ...
+
+    def point_to(self, name: str) -> None:
+        """Make this name an alias of a collection, in one step: a search sees the old one or the new one.
+
+        Raises:
+            UsageError: this is the name of a collection.
+        """
+        ...
+
+    def drop(self) -> None:
+        """Remove the collection with all it holds."""
+        ...
+
+
 def shortlist(scores: Float32, k: int) -> npt.NDArray[np.intp]:
     """Rows that may be among the k best, given float32 scores (N,): all within MARGIN of the k-th, best or not."""
     if k >= len(scores):

@@ -9,13 +9,12 @@ Spoken to through pymilvus: `milvus://HOST:PORT/NAME` is a server, `milvus-lite:
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,7 +22,7 @@ import numpy as np
 
 from m3search.errors import EncoderMismatch, MissingExtra, StoreUnreachable, UsageError
 from m3search.filters import COLUMNS
-from m3search.filters.milvus import KEPT, KEY, field_of, to_milvus
+from m3search.filters.milvus import KEPT, KEY, field_of, literal, to_milvus
 from m3search.stores import schema
 from m3search.stores.base import MARGIN, Capabilities, Neighbours, check_queries, rank
 
@@ -41,9 +40,10 @@ IDS = 1000  # in an expression
 SPARE = 32  # neighbours asked for beyond k, among which ties are settled
 LONGEST = 1024  # bytes of a text in a field; the columns hold codes, keys and names of findings
 LABELS = 256  # of an item
-GRAPH_FROM = 50_000  # items; below, every vector is compared
-M, EF_CONSTRUCTION = 32, 200  # of the graph (Malkov and Yashunin, arXiv 1603.09320)
-EF = 512  # nodes looked at: texts lie far from images, and a graph that looks less loses what they should find
+LISTS_FROM = 50_000  # items; below, every vector is compared
+# Lists, not a graph: of one built on images, texts find .9 however long they search (benchmarks/RESULTS.md).
+LISTS, PROBED = 4, 16  # lists are LISTS * sqrt(N), to a power of two; a PROBED-th of them is looked into
+FEW = 0.1  # share of matches below which a filter has every list looked into: only what matches is scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,11 @@ class Address:
 class MilvusStore:
     """One collection. Reads what was written before, whoever wrote it: consistency level "Strong"."""
 
-    def __init__(self, address: Address, dim: int, client: Any = None, note: str = "") -> None:
+    def __init__(self, address: Address, dim: int, client: Any = None) -> None:
         """
         Args:
             dim: length of the vectors.
             client: a connection to share; None makes one.
-            note: kept with a collection that `ensure` makes.
 
         Raises:
             MissingExtra: pymilvus is not installed.
@@ -96,15 +95,19 @@ class MilvusStore:
         """
         self.address = address
         self.dim = dim
-        self._note = note
         self.client = client if client is not None else connect(address)
         self.capabilities = Capabilities(
             exact=False, half=_half(address, self.client), columns=KEPT, substrings=False, largest_k=LARGEST_K - SPARE
         )
 
+    @classmethod
+    def at(cls, address: str, dim: int) -> MilvusStore:
+        """The store at "milvus://host:port/name": see `stores.open_remote`."""
+        return cls(Address.of(address), dim)
+
     @property
     def name(self) -> str:
-        """Of the collection, or its alias."""
+        """See `RemoteStore`."""
         return self.address.name
 
     # VectorStore ------------------------------------------------------------------------------------------------------
@@ -136,7 +139,7 @@ class MilvusStore:
         removed = 0
         with reaching(self.address):
             for some in _chunks(item_ids):
-                condition = f"{KEY} in {json.dumps(some, ensure_ascii=False)}"
+                condition = f"{KEY} in [{', '.join(map(literal, some))}]"
                 if found := self._count(condition):
                     self.client.delete(self.name, filter=condition)
                     removed += found
@@ -156,32 +159,56 @@ class MilvusStore:
             return self._count("" if where is None else to_milvus(where))
 
     def publish(self) -> None:
-        """See `VectorStore`. Seals what was written; from GRAPH_FROM items on, a graph replaces the comparison of all."""
+        """See `VectorStore`. Seals what was written; from LISTS_FROM items on, lists replace comparing all."""
         with reaching(self.address):
             self.client.flush(self.name)
-            if self._count("") >= GRAPH_FROM and self._kind() == "FLAT":
+            count = self._count("")
+            if count >= LISTS_FROM and self._lists() is None:
                 self.client.release_collection(self.name)
                 self.client.drop_index(self.name, "vector")
-                self._index("HNSW", {"M": M, "efConstruction": EF_CONSTRUCTION})
+                self._index("IVF_FLAT", {"nlist": int(2 ** round(np.log2(LISTS * count**0.5)))})
                 self.client.load_collection(self.name)
 
-    # ------------------------------------------------------------------------------------------------------------------
-    def vectors_of(self, item_ids: Sequence[str]) -> dict[str, Float32]:
-        """The stored vectors (D,) of these items, of those that are there."""
-        found: dict[str, Float32] = {}
-        with reaching(self.address):
-            for some in _chunks(item_ids):
-                condition = f"{KEY} in {json.dumps(some, ensure_ascii=False)}"
-                for row in self.client.query(self.name, filter=condition, output_fields=[KEY, "vector"]):
-                    found[row[KEY]] = self._vector(row["vector"])
-        return found
+    # RemoteStore ------------------------------------------------------------------------------------------------------
+    def named(self, name: str) -> MilvusStore:
+        """See `RemoteStore`."""
+        return MilvusStore(replace(self.address, name=name), self.dim, self.client)
 
+    def collections(self) -> list[str]:
+        """See `RemoteStore`."""
+        with reaching(self.address):
+            return sorted(self.client.list_collections())
+
+    def behind(self) -> str | None:
+        """See `RemoteStore`."""
+        with reaching(self.address):
+            if not self.client.has_collection(self.name):
+                return None
+            return str(self.client.describe_collection(self.name)["collection_name"])
+
+    def point_to(self, name: str) -> None:
+        """See `RemoteStore`."""
+        if self.name in self.collections():
+            raise UsageError(
+                f"{self.name} at {self.address.server} is a collection that m3search did not publish; use another name"
+            )
+        with reaching(self.address):
+            switch = self.client.create_alias if self.behind() is None else self.client.alter_alias
+            switch(collection_name=name, alias=self.name)
+
+    def drop(self) -> None:
+        """See `RemoteStore`."""
+        with reaching(self.address):
+            self.client.drop_collection(self.name)
+
+    # ------------------------------------------------------------------------------------------------------------------
     def _nearest(self, queries: Float32, k: int, condition: str) -> list[Neighbours]:
         """Asks for more until the last one found is clearly worse than the k-th, so that no tie is cut in two."""
-        exact, wanted = self._kind() == "FLAT", k + SPARE
+        probed, exact = self._effort(condition)
+        wanted = k + SPARE
         found: dict[int, Neighbours] = {}
         while left := [number for number in range(len(queries)) if number not in found]:
-            for number, page in zip(left, self._pages(queries[left], wanted, condition, exact), strict=True):
+            for number, page in zip(left, self._pages(queries[left], wanted, condition, probed), strict=True):
                 query = queries[number]
                 vectors = np.array([self._vector(hit["entity"]["vector"]) for hit in page], np.float32)
                 vectors = vectors.reshape(-1, self.dim)
@@ -191,7 +218,9 @@ class MilvusStore:
             wanted = min(4 * wanted, LARGEST_K)
         return [found[number] for number in range(len(queries))]
 
-    def _pages(self, queries: Float32, wanted: int, condition: str, exact: bool) -> Iterator[list[dict[str, Any]]]:
+    def _pages(
+        self, queries: Float32, wanted: int, condition: str, probed: int | None
+    ) -> Iterator[list[dict[str, Any]]]:
         """Of each query its nearest rows, in messages that their vectors fit into."""
         together = max(1, ROWS * 20 // wanted)
         asked = queries.astype(np.float16) if self.capabilities.half else queries
@@ -199,7 +228,7 @@ class MilvusStore:
             yield from self.client.search(
                 self.name, list(asked[start : start + together]), filter=condition, limit=wanted,
                 output_fields=[KEY, "vector"],
-                search_params={"metric_type": "IP", "params": {} if exact else {"ef": max(EF, wanted)}},
+                search_params={"metric_type": "IP", "params": {} if probed is None else {"nprobe": probed}},
             )  # fmt: skip
 
     def _vector(self, value: Any) -> Float32:
@@ -216,9 +245,20 @@ class MilvusStore:
         )  # fmt: skip
         return int(row["count(*)"])
 
-    def _kind(self) -> str:
-        """Asked each time: another process may publish, or point the alias elsewhere."""
-        return str(self.client.describe_index(self.name, "vector").get("index_type", "FLAT"))
+    def _effort(self, condition: str) -> tuple[int | None, bool]:
+        """Lists to look into, None where there are none, and whether every vector that matches is compared."""
+        if (lists := self._lists()) is None:
+            return None, True
+        share = 1.0
+        if condition:
+            share = self._count(condition) / max(self._count(""), 1)
+        probed = lists if share < FEW else min(round(lists / PROBED / share), lists)
+        return probed, probed == lists
+
+    def _lists(self) -> int | None:
+        """How many there are. Asked each time: another process may publish, or point the alias elsewhere."""
+        index = self.client.describe_index(self.name, "vector")
+        return int(index["nlist"]) if index.get("index_type") == "IVF_FLAT" else None
 
     def _index(self, kind: str, options: dict[str, int]) -> None:
         params = self.client.prepare_index_params()
@@ -228,7 +268,7 @@ class MilvusStore:
     def _create(self) -> None:
         from pymilvus import DataType
 
-        fields = self.client.create_schema(auto_id=False, enable_dynamic_field=False, description=self._note)
+        fields = self.client.create_schema(auto_id=False, enable_dynamic_field=False)
         kind = DataType.FLOAT16_VECTOR if self.capabilities.half else DataType.FLOAT_VECTOR
         fields.add_field("vector", kind, dim=self.dim)
         for column in KEPT:
