@@ -130,7 +130,7 @@ def publish(
 
     with printing.progress() as show:
         done = upkeep.publish(
-            index, to=to, drop_old=drop_old, progress=lambda done, total: show(Progress("copy", done, total))
+            index, to=to, drop_old=drop_old, progress=lambda done, total: show(Progress("copy", done, total, 0))
         )
     printing.publication(done, as_json)
     if not done.in_place:

@@ -87,8 +87,8 @@ def publish(
     target.ensure()
     copied = _copy(index, address, note, source, target, progress)
     target.publish()
-    recalls = [_recall(source, target, queries) for queries in _queries(source)]
-    holds = target.count() == total and min(recalls) >= TARGET
+    of_items, of_texts = (_recall(source, target, queries) for queries in _queries(source))
+    holds = target.count() == total and min(of_items, of_texts) >= TARGET
     dropped: list[str] = []
     if holds:
         serving.point_to(target.name)
@@ -96,7 +96,7 @@ def publish(
         dropped = [name for name in serving.collections() if _is_old(name, serving, target)] if drop_old else []
         for name in dropped:
             serving.named(name).drop()
-    return Publication(address, target.name, note.version, total, copied, *recalls, holds, tuple(dropped))
+    return Publication(address, target.name, note.version, total, copied, of_items, of_texts, holds, tuple(dropped))
 
 
 def open_replica(index: IndexFolder, address: str) -> Replica:
