@@ -32,7 +32,9 @@ from m3search.indexer.ledger import Ledger, State
 from m3search.indexer.plan import Declared, Plan, Planner, Work, compare
 from m3search.indexer.rows import RowWriter, text_of
 from m3search.indexer.runners.allowance import Allowance
-from m3search.indexer.runners.local import LocalRunner, Task
+from m3search.indexer.runners.base import IndexRunner, Task
+from m3search.indexer.runners.cluster import Cluster
+from m3search.indexer.runners.local import LocalRunner
 from m3search.indexer.runners.process import Usage
 from m3search.modalities.burned_in import Policy as BurnedIn
 from m3search.privacy import PathMask, Pseudonyms, Sealed
@@ -85,6 +87,7 @@ class Options:
     prune: bool = False  # remove items whose files are gone
     shard_items: int = 512  # items of one commit, unless SHARD_SECONDS pass first
     allowance: Allowance = field(default_factory=Allowance)  # of one file in a reading process
+    cluster: Cluster | None = None  # where files are read and embedded; None: on this machine
     pacs: Pacs = field(default_factory=Pacs)  # how a DICOMweb server is asked
     retry: bool = False  # read only what failed before: see `m3search.indexer.retry_failures`
 
@@ -166,7 +169,7 @@ class Run:
             self._finish(done)
         return done
 
-    def _go_through(self, runner: LocalRunner, report: Callable[[Progress], None]) -> _Found:
+    def _go_through(self, runner: IndexRunner, report: Callable[[Progress], None]) -> _Found:
         """Plan and carry out, portion by portion; what is left to remove is for the caller."""
         ledger = Ledger.of(self._store, self._prefix)
         self._mask = self._masking(ledger)
@@ -205,7 +208,7 @@ class Run:
             }
         return found
 
-    def _carry_out(self, plan: Plan, runner: LocalRunner, report: Callable[[Progress], None]) -> None:
+    def _carry_out(self, plan: Plan, runner: IndexRunner, report: Callable[[Progress], None]) -> None:
         self._store.update_files(
             {item_id: [entry.as_row() for entry in moved.files] for item_id, moved in plan.moved.items()},
             {item_id: moved.uri for item_id, moved in plan.moved.items()},
@@ -216,7 +219,7 @@ class Run:
         masked_before = (*ledger.paths(), *self._store.failures().column("uri").to_pylist())
         return PathMask(self._pseudonyms, masked_before, self._prefix, every=self._archive.private_names)
 
-    def _scanned(self, ledger: Ledger, runner: LocalRunner, report: Callable[[Progress], None]) -> list[FileStat]:
+    def _scanned(self, ledger: Ledger, runner: IndexRunner, report: Callable[[Progress], None]) -> list[FileStat]:
         """Every file of the archive, members of zip and tar files in their place."""
         stats: list[FileStat] = []
         for found in self._archive.scan(self._vouched(ledger)):
@@ -251,7 +254,7 @@ class Run:
         return self._failures.sift(self._archive.bring(stats))
 
     def _inspected(
-        self, stats: list[FileStat], declared: Declared, runner: LocalRunner, report: Callable[[Progress], None]
+        self, stats: list[FileStat], declared: Declared, runner: IndexRunner, report: Callable[[Progress], None]
     ) -> Iterator[Inspected]:
         tasks = (Task(stat, stat.path, stat.path, declared.word(stat.path)) for stat in stats)
         for done, (stat, result) in enumerate(runner.map(partial(fetch.inspect, self._reach), tasks), start=1):
@@ -261,7 +264,7 @@ class Run:
                 yield result
             report(Progress("inspect", done, len(stats), len(self._failures)))
 
-    def _decided(self, work: list[Work], runner: LocalRunner) -> Iterator[Work]:
+    def _decided(self, work: list[Work], runner: IndexRunner) -> Iterator[Work]:
         """The work with every modality known: rasters that nobody described are shown to the encoder."""
         yield from (one for one in work if one.source.modality)
         undecided = [one for one in work if not one.source.modality]
@@ -279,7 +282,7 @@ class Run:
             else:
                 yield replace(one, source=replace(one.source, modality=modality))
 
-    def _embedded(self, plan: Plan, runner: LocalRunner, report: Callable[[Progress], None]) -> Iterator[Embedded]:
+    def _embedded(self, plan: Plan, runner: IndexRunner, report: Callable[[Progress], None]) -> Iterator[Embedded]:
         """Items as their vectors are ready."""
         tasks: list[Task[Work]] = []
         for work in self._decided(plan.work, runner):
@@ -287,7 +290,7 @@ class Run:
                 tasks.append(Task(work, work.source.files[0], work.source, spec, self._options.burned_in, work.stats))
             else:
                 self._failures.add(_no_tower(work, self._encoder.name), work.source.files[0])
-        with Embedder(self._encoder) as embedder:
+        with Embedder(runner.lend(self._encoder), runner.in_flight) as embedder:
             for done, (work, reading) in enumerate(runner.map(partial(fetch.read, self._reach), tasks), start=1):
                 if isinstance(reading, UnreadableFile):
                     self._failures.add(reading, work.source.files[0])
@@ -344,8 +347,13 @@ class Run:
             fulltext.build(self._index.tables)
         self._index.reader().publish()
 
-    def _runner(self) -> LocalRunner:
-        return LocalRunner(self._options.workers, self._options.allowance)
+    def _runner(self) -> IndexRunner:
+        options = self._options
+        if options.cluster is None:
+            return LocalRunner(options.workers, options.allowance)
+        from m3search.indexer.runners.ray import RayRunner
+
+        return RayRunner(options.cluster, options.allowance, self._index.manifest.encoder)
 
     @contextmanager
     def _scratch(self) -> Iterator[None]:

@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from m3search.errors import M3SearchError
 from m3search.stores.milvus import Address, connect
+from tests.cluster.namespaces import Namespace, Unavailable, namespaces
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".cache" / "milvus-server"
@@ -26,33 +25,26 @@ PORT = 19530
 PATIENCE = 90  # seconds to start
 
 
-class Unavailable(Exception):
-    """Why there is no server here."""
-
-
 @dataclass(slots=True)
 class Server:
     """One that runs. `kill` and `start` keep its data."""
 
     address: str  # milvus://HOST:PORT
-    namespace: str
+    machine: Namespace
     data: Path
     _process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Returns when it answers."""
-        command = [HOME / "bin" / "milvus-server", "--data", self.data]
+        command = self.machine.command(HOME / "bin" / "milvus-server", "--data", self.data)
         with (self.data / "server.txt").open("ab") as log:
-            self._process = subprocess.Popen(
-                ["ip", "netns", "exec", self.namespace, *command], stdout=log, stderr=log, start_new_session=True
-            )
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
         self._wait()
 
     def kill(self) -> None:
         """As a power cut would: the process and all it started."""
+        self.machine.kill()
         if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def _wait(self) -> None:
@@ -79,35 +71,11 @@ def server(data: Path) -> Iterator[Server]:
         Unavailable: with the reason.
     """
     _install()
-    number = os.getpid() % 250
-    name, here, there = f"m3milvus{os.getpid()}", f"10.213.{number}.1", f"10.213.{number}.2"
-    outer, inner = f"m3o{os.getpid()}", f"m3i{os.getpid()}"
-    try:
-        _ip("netns", "add", name)
-        try:
-            _ip("link", "add", outer, "type", "veth", "peer", "name", inner, "netns", name)
-            _ip("addr", "add", f"{here}/30", "dev", outer)
-            _ip("link", "set", outer, "up")
-            for words in (("addr", "add", f"{there}/30", "dev", inner), ("link", "set", inner, "up"),
-                          ("link", "set", "lo", "up")):  # fmt: skip
-                _ip("-n", name, *words)
-            data.mkdir(parents=True, exist_ok=True)
-            running = Server(f"milvus://{there}:{PORT}", name, data)
-            try:
-                running.start()
-                yield running
-            finally:
-                running.kill()
-        finally:
-            _ip("netns", "delete", name)  # and the interfaces with it
-    except subprocess.CalledProcessError as error:
-        raise Unavailable(f"a network namespace cannot be made here: {error.stderr.decode().strip()}") from error
-
-
-def _ip(*words: str) -> None:
-    if shutil.which("ip") is None:
-        raise Unavailable("ip (iproute2) is not installed")
-    subprocess.run(["ip", *words], check=True, capture_output=True)
+    with namespaces(1) as (machine,):
+        data.mkdir(parents=True, exist_ok=True)
+        running = Server(f"milvus://{machine.address}:{PORT}", machine, data)
+        running.start()
+        yield running
 
 
 def _install() -> None:
