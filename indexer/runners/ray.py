@@ -9,11 +9,13 @@ and its shards are committed here, so Ray Data would only stand between.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -53,6 +55,7 @@ class RayRunner(IndexRunner):
         self._allowance = allowance
         self._model = model
         self.usage = Usage()
+        self._aside = ExitStack()
         self._own = False  # whether Ray was connected to here
         self._started = time.monotonic()
 
@@ -64,6 +67,7 @@ class RayRunner(IndexRunner):
             ClusterUnreachable: nothing answers there.
         """
         ray = _ray()
+        self._aside.enter_context(redirect_stdout(sys.stderr))  # Ray prints what befalls its workers
         self._own = not ray.is_initialized()
         if self._own:
             _connect(self._cluster.address)
@@ -77,6 +81,7 @@ class RayRunner(IndexRunner):
     ) -> None:
         if self._own:
             _ray().shutdown()
+        self._aside.close()
 
     def lend(self, encoder: Encoder) -> Encoder:
         """See `IndexRunner`: towers run in actors, all else here."""

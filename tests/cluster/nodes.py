@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -72,7 +73,12 @@ def ray_cluster(nodes: int) -> Iterator[RayCluster]:
     if not ray.exists():
         raise Unavailable('Ray is not installed: pip install -c .ci/constraints.txt -e ".[cluster]"')
     scratch = Path(tempfile.mkdtemp(prefix="m3ray"))  # short: Ray keeps its sockets there
-    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(Path.cwd())}
+    environment = os.environ | {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+    }
     try:
         with namespaces(nodes) as machines:
             cluster = RayCluster(machines, environment)
