@@ -1,4 +1,4 @@
-# make demo | make test | make test-system | make check | make setup: each does its own set-up in .venv and says what it is doing.
+# make demo | test | test-system | test-cluster | check | setup: each does its own set-up in .venv and says what it is doing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,13 +9,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 APT_PACKAGES := dcmtk orthanc orthanc-dicomweb chromium
 AXE := axe-core@4.14.1
 
-.PHONY: demo test test-system check setup format clean
+.PHONY: demo test test-system test-cluster check setup format clean
 
 demo: $(VENV)/.core  ## phantoms -> index -> queries -> an HTML sheet; no torch
 	$(BIN)/m3search demo --out demo
 
 test: $(VENV)/.full  ## the test suite: all that needs nothing but pip
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m 'not system'
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m 'not system and not cluster'
 
 test-system: $(VENV)/.full  ## the tests that need packages of the system, which it installs with apt-get where they are missing
 	@if ! command -v apt-get >/dev/null; then echo "no apt-get here: tests whose programs are missing are skipped"; \
@@ -24,6 +24,9 @@ test-system: $(VENV)/.full  ## the tests that need packages of the system, which
 	@if ! command -v npm >/dev/null; then echo "no npm here: the page is not checked by axe-core"; \
 	elif [ ! -f .cache/npm/node_modules/axe-core/axe.min.js ]; then npm install --silent --no-audit --no-fund --prefix .cache/npm $(AXE); fi
 	$(BIN)/python -m pytest -q -m system
+
+test-cluster: $(VENV)/.cluster  ## the tests of several machines: Ray, Milvus and S3, on this machine alone
+	$(BIN)/python -m pytest -q -m cluster
 
 check: $(VENV)/.full  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -54,4 +57,9 @@ $(VENV)/.core: pyproject.toml .ci/constraints.txt | $(VENV)/bin/python
 $(VENV)/.full: $(VENV)/.core
 	@echo "installing what training and testing need (torch is large)"
 	@$(PIP) --editable '.[cpu,serve,mcp,pacs,remote,train,warm-starts,dev]'
+	@touch $@
+
+$(VENV)/.cluster: $(VENV)/.full
+	@echo "installing what the tests of several machines need"
+	@$(PIP) --editable '.[cluster]'
 	@touch $@

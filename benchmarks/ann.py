@@ -1,6 +1,6 @@
 """Which engine finds the nearest vectors fastest, at the same recall?
 
-    python -m benchmarks.ann [--count N] [--dim D] [--peers NAME[=BUILD] ...] [--filters] [--plot FILE] [--json]
+    python -m benchmarks.ann [--count N] [--dim D] [--peers NAME[=BUILD] ...] [--filters] [--memory MB] [--plot FILE]
 
 Clustered unit vectors (`benchmarks.vectors`), queries like them and queries unlike them, every engine that is
 installed, every build and setting worth a try. An engine's row is its fastest setting that reaches the target recall
@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
     recipe = Recipe(options.count, options.dim, options.seed)
     workload = Workload(options.data.resolve(), recipe, options.queries, options.k)
-    plan = Plan(workload, options.target, options.threads, options.filters, options.seconds, options.limit)
+    plan = Plan(
+        workload, options.target, options.threads, options.filters, options.seconds, options.limit, options.memory
+    )
     _say(f"preparing {recipe.count:,} x {recipe.dim} and exact answers")
     workload.prepare(options.filters)
     load = [_load()]
@@ -109,6 +111,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="cores an engine may use")
     parser.add_argument("--seconds", type=float, default=15, help="for a batch: slow engines are asked fewer queries")
     parser.add_argument("--limit", type=float, default=3600, help="seconds after which a build or a search is given up")
+    parser.add_argument(
+        "--memory", type=float, metavar="MB", help="what a process that answers may use in all; as root"
+    )
     parser.add_argument("--data", type=Path, default=DATA, help="folder for vectors and exact answers")
     parser.add_argument("--plot", type=Path, help="write recall against queries per second to this picture")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")

@@ -126,7 +126,8 @@ def read_alone(folder: Path, kind: str, cores: Cores) -> Cost:
     from m3search.indexer.archives.folder import FileStat
     from m3search.indexer.inspect import Inspected, Word, inspect
     from m3search.indexer.read import read
-    from m3search.indexer.runners.local import LocalRunner, Task
+    from m3search.indexer.runners.base import Task
+    from m3search.indexer.runners.local import LocalRunner
     from m3search.types import Source
 
     cores.take()

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import import_module
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.exact import found_of, short_pages
+from benchmarks.limited import forget, group
 from benchmarks.memory import Resident
 from benchmarks.peers import load_peer
 from benchmarks.vectors import KINDS
@@ -63,6 +65,7 @@ class Plan:
     filters: bool
     seconds: float  # for a batch: a slow engine is asked fewer queries
     limit: float  # seconds after which a process is stopped
+    memory_mb: float | None = None  # what a process that answers may use, Python and mapped files and all
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +138,29 @@ def measure(plan: Plan, peer: str, build: str) -> Outcome:
     with tempfile.TemporaryDirectory(dir=plan.workload.folder, prefix="index-") as folder:
         found: dict[str, Any] = {}
         for verb in ("fit", "serve"):
-            told = _in_a_process(plan, {"verb": verb, "peer": peer, "build": build, "folder": folder})
+            with _memory(plan, verb, Path(folder)) as procs:
+                told = _in_a_process(plan, {"verb": verb, "peer": peer, "build": build, "folder": folder}, procs)
             found |= told
             if "failure" in told:
                 break
     return Outcome.from_json({"peer": peer, "build": build, **found})
 
 
-def _in_a_process(plan: Plan, job: Mapping[str, Any]) -> dict[str, Any]:
+def _memory(plan: Plan, verb: str, folder: Path) -> AbstractContextManager[Path | None]:
+    """Where a process enters its memory limit, if it has one."""
+    if verb == "fit" or plan.memory_mb is None:
+        return nullcontext()
+    forget(folder)
+    return group(plan.memory_mb)
+
+
+def _in_a_process(plan: Plan, job: Mapping[str, Any], procs: Path | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="m3search-") as folder:
         told, errors = Path(folder) / "told.json", Path(folder) / "errors.txt"
         words = asdict(plan) | {"workload": plan.workload.as_json()} | dict(job) | {"told": str(told)}
         with errors.open("w", encoding="utf-8") as file:  # not a pipe: a server that is left would hold it open
             process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.measure", json.dumps(words)],
+                [*_entering(procs), sys.executable, "-m", "benchmarks.measure", json.dumps(words)],
                 cwd=ROOT,
                 env=os.environ | dict.fromkeys(THREADS, str(plan.threads)) | PATIENT,
                 stdout=subprocess.DEVNULL,
@@ -166,6 +178,11 @@ def _in_a_process(plan: Plan, job: Mapping[str, Any]) -> dict[str, Any]:
         lines = [line.strip() for line in errors.read_text(encoding="utf-8", errors="replace").splitlines()]
         last = next((line for line in reversed(lines) if line), "")
         return _told(told) | {"failure": f"{job['verb']} ended with {process.returncode}: {last[:300]}"}
+
+
+def _entering(procs: Path | None) -> list[str]:
+    """What stands before a command that enters a control group: in time for all of its memory to be counted."""
+    return [] if procs is None else ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(procs)]
 
 
 def _told(path: Path) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from m3search.indexer.archives.pacs import Pacs
-from m3search.indexer.pipeline import Options, Progress, Report, Run
+from m3search.indexer.options import Options, Progress, Report
+from m3search.indexer.pipeline import Run
 from m3search.indexer.runners.allowance import Allowance
+from m3search.indexer.runners.cluster import Cluster
 
-__all__ = ["Allowance", "Options", "Pacs", "Progress", "Report", "index", "retry_failures"]
+__all__ = ["Allowance", "Cluster", "Options", "Pacs", "Progress", "Report", "index", "retry_failures"]
 
 
 def index(
@@ -37,6 +39,7 @@ def index(
         EncoderMismatch: the index was built with another encoder.
         IndexLocked: another run is writing it.
         IndexUnwritable: its disk is full or read-only. What was stored stays, the next run continues.
+        ClusterUnreachable: a Ray cluster is away, or gives no more answers. What was stored stays.
     """
     from m3search.encoders import DEFAULT_ENCODER, load_encoder
     from m3search.errors import IndexNotFound

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from m3search.types import Float32
 
 BATCH_PARTS = 32  # parts that are embedded at once
-IN_FLIGHT = 1  # batches that may be embedded while another is collected; each more costs memory and gains nothing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,14 +37,20 @@ class Embedded:
 class Embedder:
     """Collects readings until a batch is full. What goes in comes out of `add` or `flush`, once.
 
-    One batch is embedded, by a thread of its own, while the next is collected: nobody waits for the encoder but where
+    Batches are embedded, by threads of their own, while the next is collected: nobody waits for the encoder but where
     it is slower than the readers.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, in_flight: int = 1) -> None:
+        """
+        Args:
+            in_flight: batches that may be embedded while another is collected. On one machine more than one costs
+                memory and gains nothing.
+        """
         self._encoder = encoder
+        self._most = in_flight
         self._waiting: dict[str, list[tuple[Work, Reading]]] = defaultdict(list)
-        self._thread = ThreadPoolExecutor(1, "embedder")
+        self._thread = ThreadPoolExecutor(in_flight, "embedder")
         self._flying: deque[Future[list[Embedded]]] = deque()
 
     def __enter__(self) -> Self:
@@ -62,7 +67,7 @@ class Embedder:
         waiting.append((work, reading))
         if sum(len(reading.inputs) for _, reading in waiting) >= BATCH_PARTS:
             self._submit(work.source.modality)
-        yield from self._done(IN_FLIGHT)
+        yield from self._done(self._most)
 
     def flush(self) -> Iterator[Embedded]:
         """Everything that still waits."""

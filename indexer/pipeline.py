@@ -24,18 +24,17 @@ from m3search.errors import BundleError, Reason, UnreadableFile, UsageError
 from m3search.indexer import fetch, reports, retry
 from m3search.indexer.archives.base import FileStat, Vouched
 from m3search.indexer.archives.containers import Listing, is_container, list_members
-from m3search.indexer.archives.pacs import Pacs
 from m3search.indexer.embed import Embedded, Embedder
 from m3search.indexer.failures import Failures
 from m3search.indexer.fetch import Reach
 from m3search.indexer.inspect import Inspected
 from m3search.indexer.ledger import Ledger, State
+from m3search.indexer.options import Options, Progress, Report
 from m3search.indexer.plan import Declared, Plan, Planner, Work, compare
 from m3search.indexer.rows import RowWriter, text_of
-from m3search.indexer.runners.allowance import Allowance
-from m3search.indexer.runners.local import LocalRunner, Task
+from m3search.indexer.runners.base import IndexRunner, Task
+from m3search.indexer.runners.local import LocalRunner
 from m3search.indexer.runners.process import Usage
-from m3search.modalities.burned_in import Policy as BurnedIn
 from m3search.privacy import PathMask, Pseudonyms, Sealed
 from m3search.stores.deletion import finish
 from m3search.stores.tombstones import Tombstones
@@ -49,47 +48,6 @@ if TYPE_CHECKING:
     from m3search.types import InputSpec
 
 SHARD_SECONDS = 2.0  # after which an open shard is committed, so that a kill never costs much
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a stage of the run is; `total` is 0 where it is not known."""
-
-    stage: str  # "scan", "inspect", "index"
-    done: int
-    total: int
-    failed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a run did: the keys of `m3search index --json`."""
-
-    run_id: str
-    seen: int  # items and failures
-    indexed: int
-    unchanged: int
-    failed: int
-    removed: int
-    gone: int  # items whose files are no longer in the archive, not removed
-    deleted: int  # items of the archive that were deleted from the index and stay out
-    by_modality: dict[str, int]  # items in the index after the run
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a run is made."""
-
-    modality: str = ""  # of files whose header does not say
-    workers: int | None = None  # None: one per core
-    burned_in: BurnedIn = "mask"  # what becomes of text in pixels: see `modalities.burned_in`
-    prune: bool = False  # remove items whose files are gone
-    shard_items: int = 512  # items of one commit, unless SHARD_SECONDS pass first
-    allowance: Allowance = field(default_factory=Allowance)  # of one file in a reading process
-    pacs: Pacs = field(default_factory=Pacs)  # how a DICOMweb server is asked
-    mpp: float | None = None  # micrometres per pixel of slides' tiles. None: what the encoder was trained on
-    retry: bool = False  # read only what failed before: see `m3search.indexer.retry_failures`
 
 
 @dataclass(slots=True)
@@ -169,7 +127,7 @@ class Run:
             self._finish(done)
         return done
 
-    def _go_through(self, runner: LocalRunner, report: Callable[[Progress], None]) -> _Found:
+    def _go_through(self, runner: IndexRunner, report: Callable[[Progress], None]) -> _Found:
         """Plan and carry out, portion by portion; what is left to remove is for the caller."""
         ledger = Ledger.of(self._store, self._prefix)
         self._mask = self._masking(ledger)
@@ -209,7 +167,7 @@ class Run:
             }
         return found
 
-    def _carry_out(self, plan: Plan, runner: LocalRunner, report: Callable[[Progress], None]) -> None:
+    def _carry_out(self, plan: Plan, runner: IndexRunner, report: Callable[[Progress], None]) -> None:
         self._store.update_files(
             {item_id: [entry.as_row() for entry in moved.files] for item_id, moved in plan.moved.items()},
             {item_id: moved.uri for item_id, moved in plan.moved.items()},
@@ -220,7 +178,7 @@ class Run:
         masked_before = (*ledger.paths(), *self._store.failures().column("uri").to_pylist())
         return PathMask(self._pseudonyms, masked_before, self._prefix, every=self._archive.private_names)
 
-    def _scanned(self, ledger: Ledger, runner: LocalRunner, report: Callable[[Progress], None]) -> list[FileStat]:
+    def _scanned(self, ledger: Ledger, runner: IndexRunner, report: Callable[[Progress], None]) -> list[FileStat]:
         """Every file of the archive, members of zip and tar files in their place."""
         stats: list[FileStat] = []
         for found in self._archive.scan(self._vouched(ledger)):
@@ -255,7 +213,7 @@ class Run:
         return self._failures.sift(self._archive.bring(stats))
 
     def _inspected(
-        self, stats: list[FileStat], declared: Declared, runner: LocalRunner, report: Callable[[Progress], None]
+        self, stats: list[FileStat], declared: Declared, runner: IndexRunner, report: Callable[[Progress], None]
     ) -> Iterator[Inspected]:
         tasks = (Task(stat, stat.path, stat.path, declared.word(stat.path)) for stat in stats)
         for done, (stat, result) in enumerate(runner.map(partial(fetch.inspect, self._reach), tasks), start=1):
@@ -265,7 +223,7 @@ class Run:
                 yield result
             report(Progress("inspect", done, len(stats), len(self._failures)))
 
-    def _decided(self, work: list[Work], runner: LocalRunner) -> Iterator[Work]:
+    def _decided(self, work: list[Work], runner: IndexRunner) -> Iterator[Work]:
         """The work with every modality known: rasters that nobody described are shown to the encoder."""
         yield from (one for one in work if one.source.modality)
         undecided = [one for one in work if not one.source.modality]
@@ -283,7 +241,7 @@ class Run:
             else:
                 yield replace(one, source=replace(one.source, modality=modality))
 
-    def _embedded(self, plan: Plan, runner: LocalRunner, report: Callable[[Progress], None]) -> Iterator[Embedded]:
+    def _embedded(self, plan: Plan, runner: IndexRunner, report: Callable[[Progress], None]) -> Iterator[Embedded]:
         """Items as their vectors are ready."""
         tasks: deque[Task[Work]] = deque()
         for work in self._decided(plan.work, runner):
@@ -294,7 +252,7 @@ class Run:
         plan.work.clear()  # each is let go when it is stored, so that memory falls as much as the tables' rises
         count = len(tasks)
         waiting = (tasks.popleft() for _ in range(count))
-        with Embedder(self._encoder) as embedder:
+        with Embedder(runner.lend(self._encoder), runner.in_flight) as embedder:
             for done, (work, reading) in enumerate(runner.map(partial(fetch.read, self._reach), waiting), start=1):
                 if isinstance(reading, UnreadableFile):
                     self._failures.add(reading, work.source.files[0])
@@ -365,8 +323,13 @@ class Run:
             fulltext.build(self._index.tables)
         self._index.reader().publish()
 
-    def _runner(self) -> LocalRunner:
-        return LocalRunner(self._options.workers, self._options.allowance)
+    def _runner(self) -> IndexRunner:
+        options = self._options
+        if options.cluster is None:
+            return LocalRunner(options.workers, options.allowance)
+        from m3search.indexer.runners.ray import RayRunner
+
+        return RayRunner(options.cluster, options.allowance, self._index.manifest.encoder)
 
     @contextmanager
     def _scratch(self) -> Iterator[None]:

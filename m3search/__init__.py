@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         duplicates,
         export,
         privacy_report,
+        publish,
         switch_audit,
         undelete,
         verify,
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Engine", "Hit", "M3SearchError", "Query", "Report", "Results", "audit_log", "compact", "delete", "duplicates",
-    "evaluate", "export", "index", "load_encoder", "open", "privacy_report", "switch_audit", "undelete", "verify",
+    "evaluate", "export", "index", "load_encoder", "open", "privacy_report", "publish", "switch_audit", "undelete",
+    "verify",
 ]  # fmt: skip
 
 _HOMES = {
@@ -54,6 +56,7 @@ _HOMES = {
     "index": "m3search.indexer",
     "load_encoder": "m3search.encoders",
     "privacy_report": "m3search.upkeep",
+    "publish": "m3search.upkeep",
     "switch_audit": "m3search.upkeep",
     "undelete": "m3search.upkeep",
     "verify": "m3search.upkeep",
@@ -65,11 +68,12 @@ def open(
     model: str | Path | None = None,
     calibration: Method | None = None,
     device: str | None = None,
+    store: str | None = None,
 ) -> Engine:
     """The engine of an index; see `m3search.search.Engine.open`."""
     from m3search.search import Engine
 
-    return Engine.open(path, model, calibration, device)
+    return Engine.open(path, model, calibration, device, store)
 
 
 def __getattr__(name: str) -> Any:  # names load their module when first used: `import m3search` costs nothing

@@ -10,6 +10,8 @@ M3SearchError
 ├── IndexLocked         another run is writing the index
 ├── IndexUnwritable     the disk of the index is full, read-only or without locks
 ├── ArchiveUnreachable  an archive that is not of this machine cannot be reached, or refuses; what was stored stays
+├── ClusterUnreachable  a Ray cluster cannot be reached, or nothing comes from it any more; what was stored stays
+├── StoreUnreachable    a vector store that is not of this machine cannot be reached, or refuses
 ├── BundleError         a model bundle is missing, broken or of the wrong kind
 ├── CheckpointError     a pretrained model of elsewhere is missing, incomplete or of a kind that is not known here
 ├── MissingExtra        an optional package is not installed
@@ -96,6 +98,14 @@ class IndexUnwritable(M3SearchError):
 
 class ArchiveUnreachable(M3SearchError):
     """A PACS or other storage cannot be reached, or refuses. What was stored stays, and the next run continues."""
+
+
+class ClusterUnreachable(M3SearchError):
+    """A Ray cluster cannot be reached, or gives no more answers. What was stored stays, and the next run continues."""
+
+
+class StoreUnreachable(M3SearchError):
+    """A vector store on another machine, such as Milvus, cannot be reached, or refuses. The index itself is whole."""
 
 
 class BundleError(M3SearchError):

@@ -1,4 +1,4 @@
-"""Keeping an index in order: delete, verify, compact, export, audit, report. What the commands of these names run.
+"""Keeping an index in order: delete, verify, compact, export, publish, audit, report. What these commands run.
 
 >>> import m3search
 >>> m3search.delete("./.m3search", patient="PAT-0042", dry_run=True)   # doctest: +SKIP
@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from m3search.stores.deletion import Deletion
     from m3search.stores.export import Export, Precision
     from m3search.stores.persons import PrivacyReport
+    from m3search.stores.replica import Publication
     from m3search.stores.verify import Check, Verification
 
 
@@ -139,6 +140,36 @@ def export(
     written = run(folder, Path(file), options)
     audit.record(folder, "export", (where or "", ()), count=written.items)
     return written
+
+
+def publish(
+    index: Path | str | None = None,
+    *,
+    to: str,
+    drop_old: bool = False,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Publication:
+    """Copy an index's vectors to a store of another machine, verify them, and let searches with `store=to` go there.
+
+    Killed, it goes on where it stood. The index stays the system of record.
+
+    Args:
+        to: its address, "milvus://host:19530/name"; a password belongs in $M3SEARCH_MILVUS_TOKEN.
+        drop_old: remove what earlier publications left, once the new one is in place.
+        progress: told rows copied and rows in all.
+
+    Raises:
+        IndexNotFound: there is no index.
+        UsageError: no such kind of store; its name belongs to something else; the index is empty.
+        MissingExtra: the store's client is not installed.
+        StoreUnreachable: it cannot be reached, or refuses.
+    """
+    from m3search.stores.replica import publish as run
+
+    folder = IndexFolder.open(locate(index))
+    done = run(folder, to, drop_old=drop_old, progress=progress)
+    audit.record(folder, "export", (done.address, ()), count=done.items)
+    return done
 
 
 def privacy_report(index: Path | str | None = None) -> PrivacyReport:

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from m3search import filters
 from m3search.errors import FilterError, UsageError
 from m3search.filters.conditions import AllOf, AnyOf, Compare, Contains, IsNull, Not, OneOf, StartsWith
+from m3search.filters.milvus import to_milvus
 from m3search.stores import schema
 from m3search.stores.lance import LanceStore
+from m3search.stores.milvus import Address, MilvusStore
 
 ROWS = [
     {"item_id": "a1", "modality": "xray", "sex": "F", "year": 2019, "labels": ["Pneumonia"], "text": "Left effusion."},
@@ -210,3 +212,56 @@ def test_case_is_ignored_alike_in_both(store, value):
         condition = filters.contains(column, value)
         assert filters.mask(condition, table).all()
         assert store.count(condition) == 2
+
+
+# Milvus --------------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def in_milvus(tmp_path_factory):
+    pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
+    store = MilvusStore(Address(str(tmp_path_factory.mktemp("milvus") / "some.db"), "filtered"), 2)
+    store.ensure()
+    return store
+
+
+def sayable(condition) -> bool:
+    """Whether a condition can be asked of Milvus."""
+    try:
+        return bool(to_milvus(condition))
+    except FilterError:
+        return False
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.fixed_dictionaries(CELLS), min_size=1, max_size=6),
+    st.lists(CONDITIONS.filter(sayable), min_size=5, max_size=10),
+)
+def test_milvus_and_python_agree(in_milvus, rows, conditions):
+    in_milvus.delete([f"{n}" for n in range(10)])
+    table = schema.conform(
+        [row | {"item_id": f"{n}", "modality": "ct", "vector": [1, 0]} for n, row in enumerate(rows)], schema.items(2)
+    )
+    in_milvus.upsert(table)
+    for condition in conditions:
+        expected = [str(row) for row in np.flatnonzero(filters.mask(condition, table))]
+        (found,) = in_milvus.search(np.array([[1, 0]], np.float32), 10, condition)
+        assert list(found.ids) == sorted(expected), to_milvus(condition)
+        assert in_milvus.count(condition) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("text contains effusion", "text is not kept in Milvus"),
+        ("sex = F or not uri starts with a", "uri is not kept in Milvus"),
+        ("body_part contains ches", "cannot look for text within body_part"),
+    ],
+)
+def test_what_milvus_cannot_be_asked_is_refused(expression, why):
+    with pytest.raises(FilterError, match=why):
+        to_milvus(filters.parse(expression))
+
+
+def test_no_value_escapes_its_literal_in_milvus():
+    hostile = 'x" or item_id != "'
+    assert to_milvus(filters.equals("sex", hostile)) == '(sex != "") and (sex == "=x\\" or item_id != \\"")'

@@ -1,1 +1,1 @@
-"""Who does the reading: processes of this machine (and, later, of a cluster)."""
+"""Where files are read and vectors are made: processes of this machine (`local`), or the nodes of a cluster (`ray`)."""

@@ -5,35 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Self, TypeVar
 
-from m3search.errors import Reason, UnreadableFile
+from m3search.errors import UnreadableFile
 from m3search.indexer.runners.allowance import Allowance
+from m3search.indexer.runners.base import AHEAD, IndexRunner, Task
 from m3search.indexer.runners.process import Usage, Worker
 from m3search.indexer.runners.worker import guarded
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-AHEAD = 4  # tasks in flight per worker: enough that none waits, few enough that memory stays flat
-SECOND_TRY = (Reason.CRASHED, Reason.MEMORY)  # alone, and with all the memory there is
 
-
-class Task(Generic[T]):
-    """A call to make. `path` names the file in case the call dies; `key` is the caller's own and comes back."""
-
-    __slots__ = ("arguments", "key", "path")
-
-    def __init__(self, key: T, path: Path, *arguments: Any) -> None:
-        self.key = key
-        self.path = path
-        self.arguments = arguments
-
-
-class LocalRunner:
+class LocalRunner(IndexRunner):
     """A pool of `workers` processes; with 0 the calls are made right here, without limits: for small jobs and tests.
 
     Each process has one call at a time, so that whatever ends it, or does not end, is known by name.
@@ -60,29 +46,15 @@ class LocalRunner:
             worker.close()
         self._threads.shutdown()
 
-    def map(self, call: Callable[..., R], tasks: Iterable[Task[T]]) -> Iterator[tuple[T, R | UnreadableFile]]:
-        """(key, result) as the calls end, in any order. A call that raises gives an UnreadableFile for its path.
-
-        A call that crashes its process or runs out of memory is made once more when all others have ended: its
-        process may have been damaged or crowded by another file.
-        """
+    def _answers(
+        self, call: Callable[..., R], tasks: Iterable[Task[T]], *, alone: bool
+    ) -> Iterator[tuple[Task[T], R | UnreadableFile]]:
         if self._count == 0:
             for task in tasks:
-                yield task.key, guarded(call, task.path, task.arguments)
+                yield task, guarded(call, task.path, task.arguments)
             return
-        again: list[Task[T]] = []
-        for task, result in self._answers(call, tasks, self._count * AHEAD, self._allowance.share(self._count)):
-            if isinstance(result, UnreadableFile) and result.reason in SECOND_TRY:
-                again.append(task)
-            else:
-                yield task.key, result
-        for task, result in self._answers(call, again, 1, self._allowance.whole()):
-            yield task.key, result
-
-    def _answers(
-        self, call: Callable[..., R], tasks: Iterable[Task[T]], most: int, memory: int
-    ) -> Iterator[tuple[Task[T], R | UnreadableFile]]:
-        """Answers as they come, with at most so many tasks in flight."""
+        most = 1 if alone else self._count * AHEAD
+        memory = self._allowance.whole() if alone else self._allowance.share(self._count)
         waiting = iter(tasks)
         flying: dict[Future[R | UnreadableFile], Task[T]] = {}
         exhausted = False

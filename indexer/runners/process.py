@@ -57,7 +57,7 @@ class Worker:
     """A process that is started when it is first asked. `ask` is for one thread at a time, `close` for any."""
 
     def __init__(self, usage: Usage) -> None:
-        self._usage = usage
+        self.usage = usage
         self._process: ForkServerProcess | None = None
         self._pipe: Connection
         self._closed = False
@@ -68,7 +68,7 @@ class Worker:
         result, peak = self._answer(call, path, arguments, seconds, memory)
         if isinstance(result, UnreadableFile) and result.reason is Reason.MEMORY:
             self._end()  # what fragments or leaks fill it must not cost the next file
-        self._usage.note(result, time.monotonic() - began, peak)
+        self.usage.note(result, time.monotonic() - began, peak)
         return result
 
     def close(self) -> None:

@@ -41,6 +41,7 @@ for command in upkeep.COMMANDS:
     app.command()(command)
 
 BurnedIn = Literal["mask", "quarantine", "keep"]
+Runner = Literal["local", "ray"]
 ImportPrecision = Literal["fp16", "fp32"]
 ItemArgument = Annotated[str, typer.Argument(help="Item id, or a beginning that only it has.")]
 
@@ -109,12 +110,24 @@ def index(
     ] = False,
     ca_file: CaFileOption = None,
     token_file: TokenFileOption = None,
+    runner: Annotated[
+        Runner, typer.Option("--runner", help="Where files are read and embedded: on this machine, or by Ray on many.")
+    ] = "local",
+    ray_address: Annotated[
+        str, typer.Option("--ray-address", help="HOST:PORT of Ray. Default: $RAY_ADDRESS, else it is started here.")
+    ] = "",
+    job_limit: Annotated[
+        float | None, typer.Option("--job-limit", min=1, help="Seconds a run on Ray may take. Default: no limit.")
+    ] = None,
+    shard_size: Annotated[
+        int, typer.Option("--shard-size", min=1, help="Items of one commit, at most: what a killed run can lose.")
+    ] = 512,
     as_json: JsonOption = False,
 ) -> None:
     """Read an archive into the index. What is stored already is not read again."""
     from m3search import modalities
     from m3search.cli import printing
-    from m3search.indexer import Options, Pacs
+    from m3search.indexer import Cluster, Options, Pacs
     from m3search.indexer import index as run_index
 
     if modality:
@@ -124,7 +137,8 @@ def index(
         only=tuple(word.strip() for word in (only or "").split(",") if word.strip()),
         keep=keep, ca_file=ca_file, token_file=token_file, refetch=refetch, any_kind=bool(modality),
     )  # fmt: skip
-    options = Options(modality or "", workers, burned_in, prune, allowance=limits, pacs=pacs, mpp=mpp)
+    cluster = Cluster(ray_address, job_s=job_limit) if runner == "ray" else None
+    options = Options(modality or "", workers, burned_in, prune, shard_size, limits, cluster, pacs, mpp)
     with printing.progress() as progress:
         report = run_index(archive, index, model=model, options=options, progress=progress)
     printing.report(report, as_json)

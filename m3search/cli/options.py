@@ -19,6 +19,10 @@ IndexOption = Annotated[
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="Encoder, by name or folder. Default: the index's own, else m3bind-small.")
 ]
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", help='Search a copy made by "m3search publish": milvus://HOST:PORT/NAME.'),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=0, help="Reading processes. Default: one per core.")

@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     from m3search.stores.deletion import Deletion
     from m3search.stores.export import Export
     from m3search.stores.persons import PrivacyReport
+    from m3search.stores.replica import Publication
     from m3search.stores.verify import Verification
     from m3search.trainer.importing import Imported
 
 LISTED = 10  # ids of deleted items that are printed
-STAGES = {"scan": "looking", "inspect": "inspecting", "index": "indexing"}
+STAGES = {"scan": "looking", "inspect": "inspecting", "index": "indexing", "copy": "copying"}
 
 
 def _json(value: Any) -> None:
@@ -319,6 +320,26 @@ def privacy_report(found: PrivacyReport, as_json: bool) -> None:
     console.print("\nnot guaranteed")
     for line in found.not_guaranteed:
         console.print(f"- {line}")
+
+
+def publication(done: Publication, as_json: bool) -> None:
+    """What was copied to a store."""
+    if as_json:
+        _json(asdict(done))
+        return
+    console = Console()
+    console.print(
+        f"{done.items} items in {done.collection}, {done.copied} of them copied now; "
+        f"recall@10 {done.recall_items:.3f} of items, {done.recall_texts:.3f} of texts"
+    )
+    for name in done.dropped:
+        console.print(f"removed {name}")
+    console.print(
+        f"search it: m3search query TEXT --store {done.address}"
+        if done.in_place
+        else "[red]not in place:[/] count or recall do not hold; what was searched before still is",
+        soft_wrap=True,
+    )
 
 
 def audit(found: Sequence[Entry], as_json: bool) -> None:

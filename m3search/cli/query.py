@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from m3search.cli.options import IndexOption, JsonOption, ModelOption
+from m3search.cli.options import IndexOption, JsonOption, ModelOption, StoreOption
 from m3search.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def query(
     ] = False,
     index: IndexOption = None,
     model: ModelOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write a contact sheet with thumbnails.")] = None,
@@ -122,7 +123,7 @@ def query(
         "hubness": hubness,
         "rerank": rerank,
     }
-    engine = Engine.open(index, model)
+    engine = Engine.open(index, model, store=store)
     if queries is None:
         one = Query.of(text, image, item, like or (), unlike or (), _weights(weight or []))
         found, names = [engine.search_many([one], **how)[0]], ["1"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from m3search.cli.options import IndexOption
+from m3search.cli.options import IndexOption, StoreOption
 from m3search.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ BurnedIn = Literal["mask", "quarantine", "keep"]
 
 def serve(
     index: IndexOption = None,
+    store: StoreOption = None,
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on. Others than this machine's need TLS, or --insecure.")
     ] = "127.0.0.1",
@@ -52,7 +53,7 @@ def serve(
 ) -> None:
     """Serve the index to browsers and programs: a page to look with, and an HTTP API under /v1."""
     if mcp:
-        _serve_assistant(index)
+        _serve_assistant(index, store)
         return
     try:
         from m3search.web.server import serve as run_server
@@ -68,6 +69,7 @@ def serve(
         logging.getLogger("m3search.web").setLevel(logging.INFO)
     settings = Settings(
         index=locate(index),
+        store=store,
         host=host,
         port=port,
         tls_cert=tls_cert,
@@ -82,7 +84,7 @@ def serve(
     run_server(settings, new_token=new_token, ready=lambda server, _: _greet(server, settings.index))
 
 
-def _serve_assistant(index: Path | None) -> None:
+def _serve_assistant(index: Path | None, store: str | None) -> None:
     try:
         from m3search.web.assistant import assistant
     except ModuleNotFoundError as error:
@@ -90,7 +92,7 @@ def _serve_assistant(index: Path | None) -> None:
     from m3search.stores.folder import locate
     from m3search.web.live import Live
 
-    live = Live(locate(index), threads=2)
+    live = Live(locate(index), threads=2, store=store)
     try:
         assistant(live).run()
     finally:

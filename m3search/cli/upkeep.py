@@ -110,6 +110,33 @@ def export(
     printing.export(written, as_json)
 
 
+def publish(
+    to: Annotated[
+        str, typer.Option("--to", help="milvus://HOST:PORT/NAME, with $M3SEARCH_MILVUS_TOKEN, or milvus-lite:FILE.")
+    ],
+    index: IndexOption = None,
+    drop_old: Annotated[
+        bool, typer.Option("--drop-old", help="Then remove what earlier publications left there.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy the index's vectors to a Milvus cluster, verify them, and let searches with --store go there.
+
+    What a person wrote (texts, file names) stays in the index. Run again, it goes on where it was stopped.
+    """
+    from m3search import upkeep
+    from m3search.cli import printing
+    from m3search.indexer import Progress
+
+    with printing.progress() as show:
+        done = upkeep.publish(
+            index, to=to, drop_old=drop_old, progress=lambda done, total: show(Progress("copy", done, total, 0))
+        )
+    printing.publication(done, as_json)
+    if not done.in_place:
+        raise typer.Exit(1)
+
+
 def duplicates(
     similarity: Annotated[
         float | None, typer.Option("--similarity", min=0, max=1, help="Least cosine of two vectors. Default: 0.9.")
@@ -158,4 +185,4 @@ def audit(
     printing.audit(found[-last:], as_json)
 
 
-COMMANDS = (delete, undelete, verify, compact, export, duplicates, audit, privacy_report)
+COMMANDS = (delete, undelete, verify, compact, export, publish, duplicates, audit, privacy_report)

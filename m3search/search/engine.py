@@ -95,12 +95,14 @@ class Engine:
         encoder: Encoder | None = None,
         calibration: Method | None = None,
         device: str | None = None,
+        store: str | None = None,
     ) -> None:
         """
         Args:
             encoder: the one to search with; None loads the one the index was built with, when first needed.
             calibration: for queries that do not say; see `search`.
             device: a torch device such as "cuda" on which all vectors are compared; None searches on the CPU.
+            store: address of a copy that was published from this index, such as "milvus://host:19530/chest".
 
         Raises:
             EncoderMismatch: `encoder` is not the one the index was built with.
@@ -108,6 +110,7 @@ class Engine:
         self.index = index
         self._method = calibration
         self._device = device
+        self._address = store
         self._sampled: tuple[Path | None, Sample] | None = None
         if encoder is not None:
             index.check_encoder(encoder.name, encoder.fingerprint)
@@ -120,6 +123,7 @@ class Engine:
         model: str | Path | None = None,
         calibration: Method | None = None,
         device: str | None = None,
+        store: str | None = None,
     ) -> Engine:
         """The engine of the index at `path`; see `stores.folder.locate` for the default, and `Engine` for the rest.
 
@@ -128,7 +132,7 @@ class Engine:
             EncoderMismatch: `model` is not the one the index was built with.
         """
         index = IndexFolder.open(locate(path))
-        return cls(index, load_encoder(model) if model is not None else None, calibration, device)
+        return cls(index, load_encoder(model) if model is not None else None, calibration, device, store)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -143,8 +147,13 @@ class Engine:
 
     @cached_property
     def store(self) -> Reader:
-        """What is read from: the published segment and what was committed since, else the tables."""
-        return self.index.reader(self._device)
+        """What is read from: the published segment and what was committed since, else the tables; or a published copy.
+
+        Raises:
+            StoreUnreachable: the copy cannot be reached.
+            EncoderMismatch: it was published from another index.
+        """
+        return self.index.reader(self._device, self._address)
 
     def search(
         self,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from m3search.filters import COLUMNS
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
@@ -25,7 +27,10 @@ class Capabilities:
 
     exact: bool = True  # every search returns the true nearest vectors; else `Neighbours.exact` tells
     persistent: bool = True  # survives the process
-    writable: bool = True  # upsert and delete work directly
+    half: bool = True  # vectors take two bytes a dimension; else four, of the same values
+    columns: tuple[str, ...] = tuple(COLUMNS)  # that a filter may look at; others are refused with a FilterError
+    substrings: bool = True  # a filter may look for text within a column
+    largest_k: int | None = None  # neighbours that one search can return; None: as many as there are
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +51,14 @@ class VectorStore(Protocol):
     dim: int
     capabilities: Capabilities
 
+    def ensure(self) -> None:
+        """Make what is missing to keep vectors in. What is there stays.
+
+        Raises:
+            EncoderMismatch: there is something, for vectors of another length.
+        """
+        ...
+
     def upsert(self, rows: pa.Table) -> None:
         """Add rows of `schema.items(dim)`; a row whose item_id is already there replaces it whole.
 
@@ -64,11 +77,52 @@ class VectorStore(Protocol):
             queries: float32 (Q, D), unit length.
             k: at least 1.
             where: only items that match this; None is all.
+
+        Raises:
+            FilterError: the store cannot ask that: see `Capabilities`.
+            UsageError: k is beyond `Capabilities.largest_k`.
         """
         ...
 
     def count(self, where: Filter | None = None) -> int:
         """How many items match."""
+        ...
+
+    def publish(self) -> object:
+        """Make what was written fast to search: build or bring up to date what an index is. It is found before, too."""
+        ...
+
+
+class RemoteStore(VectorStore, Protocol):
+    """A store of another machine, of which an index may have a copy: collections with names, and names for them."""
+
+    @property
+    def name(self) -> str:
+        """Of the collection, or its alias."""
+        ...
+
+    def named(self, name: str) -> RemoteStore:
+        """Another collection of the same server, there or not."""
+        ...
+
+    def collections(self) -> list[str]:
+        """All that the server has."""
+        ...
+
+    def behind(self) -> str | None:
+        """The collection that this name stands for: itself, or the alias's; None where there is neither."""
+        ...
+
+    def point_to(self, name: str) -> None:
+        """Make this name an alias of a collection, in one step: a search sees the old one or the new one.
+
+        Raises:
+            UsageError: this is the name of a collection.
+        """
+        ...
+
+    def drop(self) -> None:
+        """Remove the collection with all it holds."""
         ...
 
 

@@ -151,15 +151,23 @@ class IndexFolder:
 
         return LanceStore.open(self.tables)
 
-    def reader(self, device: str | None = None) -> Reader:
+    def reader(self, device: str | None = None, store: str | None = None) -> Reader:
         """What a search reads: the segment and what was committed since, else the tables. Imports lancedb if it must.
 
         Args:
             device: a torch device such as "cuda", on which every vector is compared.
+            store: address of a copy that was published from this index, which finds the nearest vectors instead.
+
+        Raises:
+            UsageError, MissingExtra, StoreUnreachable, EncoderMismatch: of `store`: see `replica.open_replica`.
         """
         from m3search.stores.reader import Reader
 
-        return Reader(self.tables, self.segment, device=device)
+        if store is None:
+            return Reader(self.tables, self.segment, device=device)
+        from m3search.stores.replica import open_replica
+
+        return open_replica(self, store)
 
     def check_encoder(self, name: str, fingerprint: str, inputs_version: int = 1) -> None:
         """Refuse an encoder whose vectors do not belong in this index.

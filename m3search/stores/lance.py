@@ -61,6 +61,7 @@ class LanceStore:
     def __init__(self, path: Path) -> None:
         """Use `open` or `create`."""
         # Every read looks for commits of other processes first; on a local disk that costs microseconds.
+        self._path = path
         self._database = connect(path)
         self._items = self._database.open_table("items")
         self.dim: int = self._items.schema.field("vector").type.list_size
@@ -97,6 +98,19 @@ class LanceStore:
             raise IndexNotFound(f'no tables at {path}; make an index with "m3search index ARCHIVE"')
         return cls(path)
 
+    def at(self, version: int) -> LanceStore:
+        """The items as they were in a version, to be read.
+
+        Raises:
+            IndexNotFound: that version is no longer kept.
+        """
+        pinned = LanceStore.open(self._path)
+        try:
+            pinned._items.checkout(version)
+        except (ValueError, RuntimeError, OSError) as error:
+            raise IndexNotFound(f"version {version} of {self._path} is no longer kept; start anew") from error
+        return pinned
+
     @cached_property
     def _parts(self) -> Any:
         return self._database.open_table("parts")
@@ -115,6 +129,12 @@ class LanceStore:
         return int(self._items.version)
 
     # VectorStore ------------------------------------------------------------------------------------------------------
+    def ensure(self) -> None:
+        """See `VectorStore`. An open store has its tables: `create` made them."""
+
+    def publish(self) -> None:
+        """See `VectorStore`. Its searches scan; `publishing.publish` makes the segment that answers fast."""
+
     def upsert(self, rows: pa.Table | Sequence[Mapping[str, Any]]) -> None:
         """See `VectorStore`. One commit."""
         rows = schema.conform(rows, schema.items(self.dim))
@@ -197,6 +217,11 @@ class LanceStore:
         items = self._pinned()
         rows = items.search().with_row_id(True).select(list(columns)).to_arrow()
         return int(items.version), rows, self._parts.search().to_arrow()
+
+    def stream(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        """These columns of all items, so many rows at a time, in the same order each time a version is read."""
+        for batch in self._scan(columns).to_batches(rows):
+            yield pa.Table.from_batches([batch])
 
     def text_vectors(self, most: int) -> Float16:
         """(T, dim) of up to `most` items that have a text: the first ones, each vector once."""

@@ -28,6 +28,12 @@ class MemoryStore:
         self.dim = dim
         self._table = schema.items(dim).empty_table()
 
+    def ensure(self) -> None:
+        """See `VectorStore`. There is nothing to make."""
+
+    def publish(self) -> None:
+        """See `VectorStore`. Every item is scored, there is nothing to build."""
+
     def upsert(self, rows: pa.Table) -> None:
         """See `VectorStore`."""
         rows = schema.last_of_each(schema.conform(rows, schema.items(self.dim)), "item_id")

@@ -97,6 +97,9 @@ class Reader:
         return publish(self._segments, self._tables, self.record, self._policy, anew=anew)
 
     # VectorStore ------------------------------------------------------------------------------------------------------
+    def ensure(self) -> None:
+        """See `VectorStore`. An open reader has its tables: `IndexFolder.create` made them."""
+
     def upsert(self, rows: pa.Table | Sequence[Mapping[str, Any]]) -> None:
         """See `VectorStore`."""
         self.record.upsert(rows)

@@ -203,10 +203,10 @@ class Segment:
                 return found, False
         return [Found(rows) for rows in _by_flat(self._flat, queries, k, allowed)], True
 
-    def rows(self, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
-        """These rows; not for columns of LEFT_OUT."""
-        items = self.items.select(list(columns))  # first: a slice costs as much as it has columns
-        return pa.concat_tables([items[:0], *(items[row : row + 1] for row in rows)])
+    @cached_property
+    def batch(self) -> pa.RecordBatch:
+        """`items` in one piece, whose rows are cut out in a fifth of the time that a table takes."""
+        return pa.RecordBatch.from_arrays([_whole(column) for column in self.items.columns], schema=self.items.schema)
 
     def parts_of(self, item_ids: Sequence[str]) -> pa.Table:
         """`schema.parts` rows of these items: by item in the order asked, then by index."""

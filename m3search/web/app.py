@@ -48,7 +48,7 @@ class Application(Gate):
         self.token = token
         metrics = Metrics()
         access = Access(token, settings.hosts, settings.scheme == "https", settings.port)
-        live = Live(settings.index, settings.threads)
+        live = Live(settings.index, settings.threads, settings.store)
         workers = Workers(settings.workers, settings.limits, metrics)
         self.context = Context(
             settings, access, metrics, live, workers,

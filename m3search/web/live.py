@@ -30,9 +30,10 @@ class _Opened:
 class Live:
     """`engine` is the one for now; `run` calls what takes time in a thread."""
 
-    def __init__(self, index: Path, threads: int) -> None:
-        """Raises IndexNotFound, NoIndex, EncoderMismatch."""
+    def __init__(self, index: Path, threads: int, store: str | None = None) -> None:
+        """`store` is the address of a published copy. Raises IndexNotFound, NoIndex, EncoderMismatch."""
         self._path = index
+        self._store = store
         self._lock = Lock()
         self._threads = ThreadPoolExecutor(threads, "search")
         self._opened = self._open(None)
@@ -67,7 +68,7 @@ class Live:
         stamp = self._stamp()
         index = IndexFolder.open(self._path)
         same = before is not None and before.index.manifest.fingerprint == index.manifest.fingerprint
-        return _Opened(stamp, Engine(index, before.encoder if before is not None and same else None))
+        return _Opened(stamp, Engine(index, before.encoder if before is not None and same else None, store=self._store))
 
     def _stamp(self) -> tuple[int, ...]:
         try:

@@ -37,6 +37,7 @@ class Settings:
     """One server."""
 
     index: Path
+    store: str | None = None  # address of a published copy that is searched instead
     host: str = "127.0.0.1"
     port: int = PORT  # 0: any that is free
     page: Path = PAGE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from itertools import count
 
 import numpy as np
@@ -15,12 +16,24 @@ from m3search import filters
 from m3search.stores import schema
 from m3search.stores.lance import LanceStore
 from m3search.stores.memory import MemoryStore
+from m3search.stores.milvus import Address, MilvusStore
 from m3search.stores.publishing import Policy
 from m3search.stores.reader import Reader
 
 DIM = 8
 ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
-STORES = ("memory", "lance", "segment", "flat", "stale", "torch", pytest.param("cuda", marks=ON_A_GPU))
+ON_A_SERVER = pytest.mark.cluster
+STORES = (
+    "memory",
+    "lance",
+    "segment",
+    "flat",
+    "stale",
+    "torch",
+    pytest.param("cuda", marks=ON_A_GPU),
+    "milvus-lite",
+    pytest.param("milvus", marks=ON_A_SERVER),
+)
 number = count()
 
 
@@ -55,6 +68,27 @@ class Published(Reader):
         return removed
 
 
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory):
+    """A server's address, milvus://HOST:PORT."""
+    from tests.cluster import milvus
+
+    pytest.importorskip("pymilvus", reason="pymilvus is not installed")
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(milvus.server(tmp_path_factory.mktemp("milvus")))
+        except milvus.Unavailable as error:
+            pytest.skip(str(error))
+        yield running.address
+
+
+def in_milvus(address: Address, dim: int) -> MilvusStore:
+    """An empty collection."""
+    store = MilvusStore(address, dim)
+    store.ensure()
+    return store
+
+
 @pytest.fixture(params=STORES)
 def new_store(request, tmp_path_factory):
     """A function that makes an empty store."""
@@ -63,6 +97,12 @@ def new_store(request, tmp_path_factory):
         if request.param == "memory":
             return MemoryStore(dim)
         folder = tmp_path_factory.mktemp("store") / str(next(number))
+        if request.param == "milvus-lite":
+            pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
+            return in_milvus(Address(str(tmp_path_factory.getbasetemp() / "milvus.db"), f"n{next(number)}"), dim)
+        if request.param == "milvus":
+            server = request.getfixturevalue("milvus_server")
+            return in_milvus(Address.of(f"{server}/n{next(number)}"), dim)
         record = LanceStore.create(folder / "tables", dim)
         if request.param == "lance":
             return record

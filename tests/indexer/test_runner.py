@@ -16,7 +16,8 @@ import pytest
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.indexer.runners.allowance import Allowance, memory_of_machine
-from m3search.indexer.runners.local import LocalRunner, Task
+from m3search.indexer.runners.base import Task
+from m3search.indexer.runners.local import LocalRunner
 
 
 def double(number: int) -> int:
@@ -168,7 +169,8 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, sys.argv[1])
     import test_runner
-    from m3search.indexer.runners.local import LocalRunner, Task
+    from m3search.indexer.runners.base import Task
+    from m3search.indexer.runners.local import LocalRunner
     with LocalRunner(2) as runner:
         list(runner.map(test_runner.tell_and_hang, [Task(0, Path("a"), sys.argv[2]), Task(1, Path("b"), sys.argv[2])]))
 """

@@ -173,7 +173,7 @@ def test_readers_go_on_meanwhile(indexed_chest: IndexFolder) -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    compact(indexed_chest, grace_s=0.5)
+    compact(indexed_chest, grace_s=2)  # longer than one reading takes on a busy machine
     time.sleep(0.1)
     stop.set()
     reader.join()

@@ -61,7 +61,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     films = write_archive(folder / "archive", patients=FILMS, seed=3, modalities=["xray"])
     phantoms = [*films, *(one for one in phantoms if one.modality != "xray")]
     _plant_hostile_text(folder / "archive" / "retina" / "manifest.csv")
-    from m3search.indexer.pipeline import Options
+    from m3search.indexer import Options
 
     report = m3search.index(folder / "archive", folder / "index", options=Options(workers=0))
     assert report.failed == 0
