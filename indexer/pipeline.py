@@ -102,6 +102,7 @@ class Run:
         started = time.monotonic()
         with self._index.lock(), self._scratch(), self._runner() as runner:
             self.usage = runner.usage
+            self._index.forget_unfinished()
             self._tombstones = Tombstones.load(self._index)
             finish(self._store, self._tombstones)
             self._index = self._index.add_archive(self._archive.location)

@@ -206,6 +206,11 @@ class IndexFolder:
         """
         return locked(self.path)
 
+    def forget_unfinished(self) -> None:
+        """Remove what a writer of the manifest left that was killed. For the holder of the lock."""
+        for path in self.path.glob("manifest.json.*.tmp"):
+            path.unlink(missing_ok=True)
+
     def save(self) -> None:
         """Make this manifest the index's own. For the holder of the lock."""
         self._write_manifest()
@@ -248,8 +253,12 @@ def locked(folder: Path) -> Iterator[None]:
 def write_atomically(path: Path, content: str) -> None:
     """Replace a text file so that a reader, or a crash, sees the old or the new content and nothing between."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -180,3 +181,15 @@ def test_a_table_whose_making_was_killed_is_made_again(folder):
         version.unlink()  # nothing was committed
     again = IndexFolder.create(folder.path, MANIFEST)
     assert again.record().count() == 0
+
+
+def test_a_manifest_that_could_not_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by `python -m tests.faults`: what a full disk left of it was a leftover to `verify` ever after."""
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(tmp_path / "manifest.json", "new")
+    assert list(tmp_path.iterdir()) == []
