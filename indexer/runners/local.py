@@ -50,8 +50,8 @@ class LocalRunner(IndexRunner):
         self, call: Callable[..., R], tasks: Iterable[Task[T]], *, alone: bool
     ) -> Iterator[tuple[Task[T], R | UnreadableFile]]:
         if self._count == 0:
-            for task in tasks:
-                yield task, guarded(call, task.path, task.arguments)
+            for one in tasks:
+                yield one, guarded(call, one.path, one.arguments)
             return
         most = 1 if alone else self._count * AHEAD
         memory = self._allowance.whole() if alone else self._allowance.share(self._count)
