@@ -15,8 +15,8 @@ import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -69,6 +69,45 @@ def is_container(path: Path) -> bool:
 def container_of(path: Path) -> Path | None:
     """The zip or tar file that a path leads into, or None for any other."""
     return next((above for above in path.parents if is_container(above) and above.is_file()), None)
+
+
+def is_packed(container: Path) -> bool:
+    """Whether no member of it can be had without all that stand before it: it is a compressed tar file."""
+    return container.name.casefold().endswith(COMPRESSED_TARS)
+
+
+def member_names(container: Path) -> Set[str]:
+    """Names of the members that `Unpacking` gives, as relative paths.
+
+    Raises:
+        UnreadableFile: it cannot be opened, or is made to do harm.
+    """
+    with _translated(container):
+        return _index(container, FileStat.of(container)).keys()
+
+
+def copy_members(container: Path, places: Mapping[str, Path], check: Callable[[int], None]) -> None:
+    """Write members of a tar file to the places given by their names, in one pass.
+
+    Args:
+        check: called with the size of each before it is written, and with 0 for each that is passed by; may raise.
+
+    Raises:
+        UnreadableFile: it is damaged; one that was cut gives what is whole.
+    """
+    with (
+        _translated(container),
+        container.open("rb") as file,
+        _tar_stream(container, file) as tar,
+        suppress(tarfile.ReadError, EOFError),
+    ):
+        while info := tar.next():
+            tar.members = []  # type: ignore[attr-defined]
+            to = places.get(_clean(info.name) or "") if info.isreg() else None
+            check(info.size if to else 0)
+            if to and (source := tar.extractfile(info)):
+                with to.open("wb") as target:
+                    shutil.copyfileobj(source, target, CHUNK)
 
 
 def list_members(container: Path, scratch: Path) -> Listing:
@@ -156,7 +195,7 @@ def _tar_members(container: Path) -> Iterator[_Member | Problem]:
                 last = None
                 tar.members = []  # type: ignore[attr-defined]  # else it remembers every one
                 total += info.size
-                if _is_compressed(container) and _is_bomb(size, total):
+                if is_packed(container) and _is_bomb(size, total):
                     raise UnreadableFile(container, Reason.TOO_LARGE, "inflates beyond all measure; unpack it yourself")
                 if info.isreg():
                     last = _Member(info.name, info.size, info.offset_data)
@@ -235,7 +274,7 @@ class Unpacking:
                 yield _Stretch(file, member.size)
 
     def _plain(self, container: Path) -> Path:
-        return self._inflated(container, FileStat.of(container)) if _is_compressed(container) else container
+        return self._inflated(container, FileStat.of(container)) if is_packed(container) else container
 
     def _inflated(self, container: Path, stat: FileStat) -> Path:
         """The plain tar file of a compressed one, made by whichever process needs it first while the others wait."""
@@ -284,10 +323,6 @@ def _is_zip(container: Path) -> bool:
     return container.name.casefold().endswith(".zip")
 
 
-def _is_compressed(container: Path) -> bool:
-    return container.name.casefold().endswith(COMPRESSED_TARS)
-
-
 @lru_cache(KEPT_OPEN)
 def _zip(container: Path, stat: FileStat) -> zipfile.ZipFile:  # noqa: ARG001 - `stat` tells a changed file
     return zipfile.ZipFile(container)
@@ -308,7 +343,7 @@ def _decompressed(container: Path, file: IO[bytes]) -> gzip.GzipFile | bz2.BZ2Fi
 
 @contextmanager
 def _tar_stream(container: Path, file: IO[bytes]) -> Iterator[tarfile.TarFile]:
-    if _is_compressed(container):
+    if is_packed(container):
         with _decompressed(container, file) as plain, tarfile.open(fileobj=plain, mode="r:") as tar:
             yield tar
     else:

@@ -106,6 +106,20 @@ class Client:
         ]
         return sorted((one for one in found if one.modality == modality), key=lambda one: (one.study, one.series))
 
+    def series_of(self, study: str) -> list[Series]:
+        """Every series of one study, sorted. Raises as `series`."""
+
+        def ask(offset: int) -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = self._web.search_for_series(study, limit=PAGE, offset=offset)
+            return found
+
+        found = [
+            Series(study, series, str(_value(row, MODALITY)), _number(_value(row, COUNT)))
+            for row in self._all(ask, SERIES_UID)
+            if (series := _uid(row, SERIES_UID))
+        ]
+        return sorted(found, key=lambda one: one.series)
+
     def instances(self, series: Series) -> list[str]:
         """SOP instance UIDs of a series, sorted. Raises as `series`."""
 

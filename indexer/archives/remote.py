@@ -115,6 +115,17 @@ class Fetching:
             system, base = self._open()
             return [self._path(base, name) for name in system.find(self._name(base, folder))]
 
+    def names(self, folder: Path) -> Sequence[str]:
+        """Of the files and folders right below a folder, as it is now; none where it is gone."""
+        with self._translated(folder):
+            system, base = self._open()
+            name = self._name(base, folder)
+            system.invalidate_cache(name)
+            try:
+                return [Path(one).name for one in system.ls(name, detail=False)]
+            except FileNotFoundError:
+                return []
+
     def copy(self, path: Path, to: Path) -> None:
         with self._translated(path):
             system, base = self._open()

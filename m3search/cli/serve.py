@@ -44,6 +44,14 @@ def serve(
         int | None, typer.Option("--workers", min=1, help="Decoding processes. Default: one per core, at most 4.")
     ] = None,
     upload_limit: Annotated[int, typer.Option("--upload-limit", min=1, help="MB that one upload may have.")] = 256,
+    fetch_limit: Annotated[
+        int,
+        typer.Option(
+            "--fetch-limit",
+            min=0,
+            help="MB of one item that are fetched from a zip file, bucket or PACS to show it.",
+        ),
+    ] = 1024,
     log: Annotated[
         bool, typer.Option("--log", help="Print a line for each request: route, status, time. Never what was asked.")
     ] = False,
@@ -77,7 +85,7 @@ def serve(
         insecure=insecure,
         allowed_hosts=tuple(allow_host or ()),
         burned_in=burned_in,
-        limits=Limits(upload_bytes=upload_limit << 20),
+        limits=Limits(upload_bytes=upload_limit << 20, fetch_bytes=fetch_limit << 20),
     )
     if workers is not None:
         settings = replace(settings, workers=workers)

@@ -6,7 +6,7 @@ is to be protected like the archive it was made from.
 
 from __future__ import annotations
 
-from m3search.privacy.paths import CONTAINED_FROM, OTHER_ARCHIVE, PathMask
+from m3search.privacy.paths import CONTAINED_FROM, MASK, OTHER_ARCHIVE, PathMask
 from m3search.privacy.pseudonyms import Pseudonyms
 from m3search.privacy.sealed import LINK, Sealed
 from m3search.privacy.texts import PLACEHOLDERS, REMOVED, findings, scrub
@@ -14,6 +14,7 @@ from m3search.privacy.texts import PLACEHOLDERS, REMOVED, findings, scrub
 __all__ = [
     "CONTAINED_FROM",
     "LINK",
+    "MASK",
     "OTHER_ARCHIVE",
     "PLACEHOLDERS",
     "REMOVED",

@@ -76,12 +76,15 @@ class PathMask:
         for part in PurePosixPath(uri.removeprefix(self.prefix)).parts:
             name = part
             if (part.startswith(MASK) or "\\" in part) and not os.path.lexists(path / part):
-                entries = (entry.name for entry in path.iterdir())
-                name = next((entry for entry in entries if part in (self._mask(entry), _spelled(entry))), "")
+                name = next((entry.name for entry in path.iterdir() if part in self.forms(entry.name)), "")
                 if not name:
                     raise FileNotFoundError(f"{uri} is no longer in the archive")
             path = path / name
         return path
+
+    def forms(self, name: str) -> tuple[str, str]:
+        """How the name of a file or folder may be stored: masked, or spelled so that it can be printed."""
+        return self._mask(name), _spelled(name)
 
     def _mask(self, part: str) -> str:
         if part not in self._of:

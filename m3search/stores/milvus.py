@@ -43,6 +43,7 @@ LABELS = 256  # of an item
 LISTS_FROM = 50_000  # items; below, every vector is compared
 # Lists, not a graph: of one built on images, texts find .9 however long they search (benchmarks/RESULTS.md).
 LISTS, PROBED = 4, 16  # lists are LISTS * sqrt(N), to a power of two; a PROBED-th of them is looked into
+MOST_LISTS = 65_536  # that Milvus takes
 FEW = 0.1  # share of matches below which a filter has every list looked into: only what matches is scored
 
 
@@ -166,7 +167,7 @@ class MilvusStore:
             if count >= LISTS_FROM and self._lists() is None:
                 self.client.release_collection(self.name)
                 self.client.drop_index(self.name, "vector")
-                self._index("IVF_FLAT", {"nlist": int(2 ** round(np.log2(LISTS * count**0.5)))})
+                self._index("IVF_FLAT", {"nlist": lists_for(count)})
                 self.client.load_collection(self.name)
 
     # RemoteStore ------------------------------------------------------------------------------------------------------
@@ -293,6 +294,11 @@ class MilvusStore:
                 f"{f'vectors of {there} dimensions, not {self.dim}' if there else 'something else'}; "
                 f"publish under another name"
             )
+
+
+def lists_for(count: int) -> int:
+    """How many lists so many items are sorted into."""
+    return min(int(2 ** round(np.log2(LISTS * count**0.5))), MOST_LISTS)
 
 
 def connect(address: Address) -> Any:

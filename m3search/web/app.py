@@ -19,6 +19,7 @@ from m3search.stores.folder import IndexFolder
 from m3search.web.access import Access, load_token
 from m3search.web.context import Context
 from m3search.web.errors import ApiError, internal, invalid, of_library
+from m3search.web.fetched import Fetched
 from m3search.web.gate import Gate, is_private
 from m3search.web.live import Live
 from m3search.web.metrics import Metrics
@@ -51,8 +52,8 @@ class Application(Gate):
         live = Live(settings.index, settings.threads, settings.store)
         workers = Workers(settings.workers, settings.limits, metrics)
         self.context = Context(
-            settings, access, metrics, live, workers,
-            uploads=Uploads(live, workers, settings), renderings=Renderings(live, workers, settings),
+            settings, access, metrics, live, workers, fetched := Fetched(settings.limits),
+            uploads=Uploads(live, workers, settings), renderings=Renderings(live, workers, fetched, settings),
         )  # fmt: skip
         self.api = _api(self.context)
         super().__init__(self.api, access, settings.limits, metrics)
@@ -61,6 +62,7 @@ class Application(Gate):
         """End threads and processes, forget uploads."""
         self.context.workers.close()
         self.context.live.close()
+        self.context.fetched.close()
         self.context.uploads.close()
 
 

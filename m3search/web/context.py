@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from starlette.responses import Response
 
 from m3search.web.access import Access
+from m3search.web.fetched import Fetched
 from m3search.web.live import Live
 from m3search.web.metrics import Metrics
 from m3search.web.rendering import Renderings
@@ -27,6 +28,7 @@ class Context:
     metrics: Metrics
     live: Live
     workers: Workers
+    fetched: Fetched
     uploads: Uploads
     renderings: Renderings
 

@@ -18,6 +18,7 @@ from m3search.errors import (
     UsageError,
 )
 
+AWAY = "archive-away"
 RETRY_S = 1  # what Retry-After says
 OF_STATUS = {
     404: ("not-found", "there is nothing here", "the routes are listed at /v1/openapi.json"),
@@ -119,8 +120,16 @@ def unrenderable(error: UnreadableFile) -> ApiError:
 
 def archive_away() -> ApiError:
     return ApiError(
-        409, "archive-away", "the item's file is not in its archive now",
+        409, AWAY, "the item's file is not in its archive now",
         "mount the archive where it was indexed, or run m3search index on it",
+    )  # fmt: skip
+
+
+def archive_unreachable() -> ApiError:
+    return ApiError(
+        502, "archive-unreachable", "the PACS or the storage that holds this item does not answer, or refuses",
+        "try again when it is back; what it asks for (M3SEARCH_PACS_TOKEN, keys of a bucket) is to be in the "
+        "environment of m3search serve",
     )  # fmt: skip
 
 

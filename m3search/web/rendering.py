@@ -16,12 +16,13 @@ from m3search.errors import UnreadableFile
 from m3search.modalities import views
 from m3search.stores import audit
 from m3search.web import archive
-from m3search.web.errors import ApiError, archive_away, file_changed, invalid, no_such_item, unrenderable
+from m3search.web.errors import AWAY, ApiError, archive_away, file_changed, invalid, no_such_item, unrenderable
 
 if TYPE_CHECKING:
     from m3search.modalities.ct import Slice
     from m3search.search import Engine
     from m3search.types import InputSpec, Source
+    from m3search.web.fetched import Fetched
     from m3search.web.live import Live
     from m3search.web.settings import Settings
     from m3search.web.workers import Workers
@@ -46,8 +47,9 @@ class _Known:
 class Renderings:
     """Draws items of the index."""
 
-    def __init__(self, live: Live, workers: Workers, settings: Settings) -> None:
+    def __init__(self, live: Live, workers: Workers, fetched: Fetched, settings: Settings) -> None:
         self._live = live
+        self._fetched = fetched
         self._workers = workers
         self._policy = settings.burned_in
         self._known: OrderedDict[str, _Known] = OrderedDict()
@@ -121,6 +123,7 @@ class Renderings:
         if not engine.store.rows([item_id], ["item_id"]).num_rows:
             with self._lock:
                 self._known.pop(item_id, None)
+            self._fetched.forget(item_id)
             raise no_such_item()
         with self._lock:
             known = self._known.get(item_id)
@@ -128,6 +131,7 @@ class Renderings:
                 self._known.move_to_end(item_id)
         if known is None:
             return None
+        self._fetched.touch(item_id)
         try:
             _check_unchanged(known, known.source.files[0])
         except ApiError:
@@ -136,7 +140,7 @@ class Renderings:
 
     async def _look(self, engine: Engine, item_id: str) -> _Known:
         row = await self._live.run(_row, engine, item_id)
-        source = await self._live.run(archive.source_of, engine.index, row)
+        source = await self._source(engine, row)
         spec = engine.encoder.input_of(source.modality)
         if tile_mpp := json.loads(row["provenance"] or "{}").get("tile_mpp"):  # as its tiles were cut
             spec = replace(spec, tile_mpp=tile_mpp)
@@ -153,6 +157,15 @@ class Renderings:
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         return known
+
+    async def _source(self, engine: Engine, row: dict[str, Any]) -> Source:
+        """Where the item lies on this machine, else copies of what lies elsewhere."""
+        try:
+            return await self._live.run(archive.source_of, engine.index, row)
+        except ApiError as error:
+            if error.body["code"] != AWAY:
+                raise
+        return await self._fetched.source(engine.index, row)
 
     def _log(self, engine: Engine, item_id: str) -> None:
         now = time.monotonic()

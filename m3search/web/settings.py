@@ -28,6 +28,10 @@ class Limits:
     uploads: int = 4  # of these, uploads
     results: int = 1000  # offset + limit
     stream: int = 10_000  # offset + limit as NDJSON
+    fetch_bytes: int = 1 << 30  # of one item that lies in a zip file, a bucket or a PACS; 0: none is fetched
+    fetch_seconds: float = 120.0  # the request ends before, and what comes is kept for the next one
+    fetch_patience_s: float = 10.0  # for a PACS that does not answer
+    fetched_bytes: int = 2 << 30  # of copies that are kept for further looks
     decode_seconds: float = 60.0  # of one file in a decoding process
     decode_bytes: int = 4 << 30  # memory of a decoding process
 

@@ -5,7 +5,6 @@ The bytes lie in a folder of this server's own, which only this user may enter, 
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import shutil
@@ -13,7 +12,6 @@ import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -26,7 +24,7 @@ from m3search.privacy import Pseudonyms
 from m3search.search.query import Encoded
 from m3search.search.recognise import stored_item
 from m3search.types import Batch
-from m3search.web import decode
+from m3search.web import decode, scratch
 from m3search.web.errors import ApiError, invalid, no_such_upload, unreadable
 
 if TYPE_CHECKING:
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
 KEPT_S = 1800  # after the last use
 MOST = 512  # vectors kept; the one that was not used for longest goes first
 COPY = 1 << 20
-FOLDERS = "m3search-serve-"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SUFFIX = re.compile(r"(\.nii)?\.[A-Za-z0-9]{1,8}$", re.IGNORECASE)
 BY_NAME = (".hea", ".dat", ".mat")  # a record's header names its signal files
@@ -68,8 +65,7 @@ class Uploads:
         self._settings = settings
         self._kept: OrderedDict[str, tuple[float, Kept]] = OrderedDict()
         self._lock = Lock()
-        _sweep()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{FOLDERS}{os.getpid()}-"))  # mode 700
+        self._folder = scratch.new_folder()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -189,22 +185,3 @@ def _encode(engine: Engine, reading: Reading, looked: decode.Looked, modality: s
     item_id = stored_item(looked.digests, looked.series, pseudonyms, engine.store) or ""
     vector = pool_parts(engine.encoder.encode(Batch(modality, reading.inputs)))
     return Encoded(f"uploaded {modality}", vector, item_id)
-
-
-def _sweep() -> None:
-    """Remove folders of servers of this user that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*-*"):
-        pid = folder.name.removeprefix(FOLDERS).partition("-")[0]
-        with suppress(OSError):
-            if pid.isdigit() and folder.lstat().st_uid == os.getuid() and not _is_running(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

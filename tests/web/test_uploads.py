@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from m3search.web import uploads
+from m3search.web import scratch, uploads
 from m3search.web.app import create_app
 from m3search.web.settings import Limits, Settings
 from tests.formats.test_dicom_report import content, write_report
@@ -248,7 +248,7 @@ def test_what_a_killed_server_left_is_removed(tmp_path, monkeypatch):
     )
     for folder in (gone, running, other):
         folder.mkdir()
-    uploads._sweep()
+    scratch.sweep()
     assert sorted(tmp_path.iterdir()) == sorted([running, other])
     shutil.rmtree(running)
 

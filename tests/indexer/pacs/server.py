@@ -64,6 +64,8 @@ class Pacs:
         match address.path.removeprefix("/dicom-web/").split("/"):
             case ["series"]:
                 return self._page(self._series(query.get("Modality", "")), query)
+            case ["studies", study, "series"]:
+                return self._page([row for row in self._series() if row["0020000D"] == _ui(study)], query)
             case ["studies", study, "series", series, "instances"]:
                 rows = [{"00080018": _ui(one.uid)} for one in self._of(study, series)]
                 return self._page(rows, query)
@@ -76,16 +78,16 @@ class Pacs:
     def _of(self, study: str, series: str) -> list[Instance]:
         return [one for one in self.instances.values() if (one.study, one.series) == (study, series)]
 
-    def _series(self, modality: str) -> list[dict[str, Any]]:
-        counts: dict[tuple[str, str], int] = {}
+    def _series(self, modality: str = "") -> list[dict[str, Any]]:
+        counts: dict[tuple[str, str, str], int] = {}
         for one in self.instances.values():
-            if one.modality == modality:
-                counts[one.study, one.series] = counts.get((one.study, one.series), 0) + 1
+            if modality in ("", one.modality):
+                key = one.study, one.series, one.modality
+                counts[key] = counts.get(key, 0) + 1
         count = (lambda number: {"00201209": {"vr": "IS", "Value": [number]}}) if self.counts else lambda _: {}
         return [
-            {"0020000D": _ui(study), "0020000E": _ui(series), "00080060": {"vr": "CS", "Value": [modality]}}
-            | count(number)
-            for (study, series), number in counts.items()
+            {"0020000D": _ui(study), "0020000E": _ui(series), "00080060": {"vr": "CS", "Value": [code]}} | count(number)
+            for (study, series, code), number in counts.items()
         ]
 
     def _page(self, rows: list[dict[str, Any]], query: dict[str, str]) -> Answer:
