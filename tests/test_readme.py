@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from m3search.cli.commands import app
 
+pytestmark = pytest.mark.xdist_group("readme")  # in one process and in order: commands build on those before
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^\$ (.+)$", README, flags=re.MULTILINE)
