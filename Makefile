@@ -6,7 +6,7 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint .ci/constraints.txt
 
 # What tests marked `system` are held against: programs, servers and a browser that pip cannot install.
-APT_PACKAGES := dcmtk orthanc orthanc-dicomweb chromium
+APT_PACKAGES := dcmtk orthanc orthanc-dicomweb chromium nginx-light
 AXE := axe-core@4.14.1
 
 .PHONY: demo test test-system test-cluster check setup format clean

@@ -30,17 +30,29 @@ def load_token(index: Path, *, anew: bool = False) -> tuple[str, bool]:
     """
     file = index / NAME
     try:
-        if not anew and file.exists() and (token := file.read_text(encoding="ascii").strip()):
+        if not anew and (token := _read(file)):
             file.chmod(0o600)
             return token, False
         token = secrets.token_urlsafe(32)
         temporary = file.with_name(f"{NAME}.{os.getpid()}.tmp")
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
             out.write(token + "\n")
-        temporary.replace(file)
+        try:
+            if anew or (file.exists() and not _read(file)):
+                temporary.replace(file)
+            else:
+                os.link(temporary, file)
+        except FileExistsError:  # of servers that start at once on one index, the first one's counts
+            return _read(file), False
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise IndexUnwritable(f"{file}: the server's token cannot be kept there ({error.strerror})") from error
     return token, True
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="ascii").strip() if file.exists() else ""
 
 
 @dataclass(frozen=True, slots=True)

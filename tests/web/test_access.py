@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from m3search.errors import UsageError
@@ -21,6 +23,23 @@ def test_the_token_is_made_once_and_only_its_owner_can_read_it(tmp_path):
     another, made = load_token(tmp_path, anew=True)
     assert made
     assert another != token
+    assert [path.name for path in tmp_path.iterdir()] == ["serve.token"]
+
+
+def test_servers_that_start_at_once_agree_on_a_token(tmp_path, monkeypatch):
+    link = os.link
+
+    def late(source, target):
+        monkeypatch.setattr(os, "link", link)
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        first.append(load_token(tmp_path))
+        link(source, target)
+
+    first = []
+    monkeypatch.setattr(os, "link", late)
+    second = load_token(tmp_path)
+    assert first == [(second[0], True)]
+    assert not second[1]
     assert [path.name for path in tmp_path.iterdir()] == ["serve.token"]
 
 
