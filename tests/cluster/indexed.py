@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import resource
 import signal
 import sys
 import tempfile
@@ -77,12 +76,12 @@ def main() -> None:
 
 def cpu_of(cluster: RayCluster, archive: Path, path: Path, model: str) -> float:
     """Seconds of CPU time of one run, of all nodes and the driver."""
-    before = cluster.cpu_seconds() + _children()
+    before = cluster.cpu_seconds()
     process = cluster.index(archive, path, model)
     _, err = process.communicate()
     if process.returncode:
         raise SystemExit(err[-1000:])
-    return cluster.cpu_seconds() + _children() - before
+    return cluster.cpu_seconds() - before
 
 
 def killed(cluster: RayCluster, archive: Path, path: Path, model: str, items: int) -> None:
@@ -134,11 +133,6 @@ def compared(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
 
 def _cosine(one: Any, other: Any) -> float:
     return float(np.dot(one, other) / (np.linalg.norm(one) * np.linalg.norm(other)))
-
-
-def _children() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def _say(message: str) -> None:
