@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import runpy
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,17 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
     runpy.run_path(str(Path(__file__).parent / "encoders" / "tiny_bundle.py"))["write_tiny_bundle"](folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real Milvus server, milvus://HOST:PORT; for tests marked `cluster`."""
+    pytest.importorskip("pymilvus", reason="pymilvus is not installed")
+    from tests.cluster import milvus
+
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(milvus.server(tmp_path_factory.mktemp("milvus")))
+        except milvus.Unavailable as error:
+            pytest.skip(str(error))
+        yield running.address

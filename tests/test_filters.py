@@ -215,10 +215,14 @@ def test_case_is_ignored_alike_in_both(store, value):
 
 
 # Milvus --------------------------------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def in_milvus(tmp_path_factory):
-    pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
-    store = MilvusStore(Address(str(tmp_path_factory.mktemp("milvus") / "some.db"), "filtered"), 2)
+@pytest.fixture(scope="module", params=["lite", pytest.param("server", marks=pytest.mark.cluster)])
+def in_milvus(request, tmp_path_factory):
+    if request.param == "lite":
+        pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
+        address = Address(str(tmp_path_factory.mktemp("milvus") / "some.db"), "filtered")
+    else:
+        address = Address.of(f"{request.getfixturevalue('milvus_server')}/filtered")
+    store = MilvusStore(address, 2)
     store.ensure()
     return store
 

@@ -42,9 +42,10 @@ LONGEST = 1024  # bytes of a text in a field; the columns hold codes, keys and n
 LABELS = 256  # of an item
 LISTS_FROM = 50_000  # items; below, every vector is compared
 # Lists, not a graph: of one built on images, texts find .9 however long they search (benchmarks/RESULTS.md).
-LISTS, PROBED = 4, 16  # lists are LISTS * sqrt(N), to a power of two; a PROBED-th of them is looked into
+LISTS, PROBED = 4, 16  # lists are LISTS * sqrt(N), to a power of two; a PROBED-th of them is looked into at first
 MOST_LISTS = 65_536  # that Milvus takes
 FEW = 0.1  # share of matches below which a filter has every list looked into: only what matches is scored
+FURTHER = 2  # times the lists, where a look into so many may find something better
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ class MilvusStore:
         if k > LARGEST_K - SPARE:
             raise UsageError(f"Milvus returns at most {LARGEST_K - SPARE} neighbours, not {k}; ask for fewer with -k")
         with reaching(self.address):
-            return self._nearest(queries, k, "" if where is None else to_milvus(where))
+            return self._settled(queries, k, "" if where is None else to_milvus(where))
 
     def count(self, where: Filter | None = None) -> int:
         """See `VectorStore`."""
@@ -203,9 +204,37 @@ class MilvusStore:
             self.client.drop_collection(self.name)
 
     # ------------------------------------------------------------------------------------------------------------------
-    def _nearest(self, queries: Float32, k: int, condition: str) -> list[Neighbours]:
-        """Asks for more until the last one found is clearly worse than the k-th, so that no tie is cut in two."""
-        probed, exact = self._effort(condition)
+    def _settled(self, queries: Float32, k: int, condition: str) -> list[Neighbours]:
+        """Looks into ever more lists until that changes nothing.
+
+        What a filter lets through may lie apart from the query: images of another kind, say. The nearest lists then
+        hold none of it, or a few that are not the best.
+        """
+        if (lists := self._lists()) is None:
+            return self._nearest(queries, k, condition)
+        there = self._count("")
+        matching = self._count(condition) if condition else there
+        full = min(k, matching)
+        probed = lists if matching < FEW * there else min(round(lists / PROBED * there / max(matching, 1)), lists)
+        found = self._nearest(queries, k, condition, probed, probed == lists)
+        left = [number for number, one in enumerate(found) if condition or len(one) < full]
+        while left and probed < lists:
+            probed = min(FURTHER * probed, lists)
+            further = self._nearest(queries[left], k, condition, probed, probed == lists)
+            changed = []
+            for number, one in zip(left, further, strict=True):
+                if one.ids != found[number].ids or len(one) < full:
+                    changed.append(number)
+                found[number] = one
+            left = changed
+        return found
+
+    def _nearest(
+        self, queries: Float32, k: int, condition: str, probed: int | None = None, exact: bool = True
+    ) -> list[Neighbours]:
+        """Of so many lists. Asks for more until the last one found is clearly worse than the k-th, so that no tie is
+        cut in two.
+        """
         wanted = k + SPARE
         found: dict[int, Neighbours] = {}
         while left := [number for number in range(len(queries)) if number not in found]:
@@ -246,20 +275,12 @@ class MilvusStore:
         )  # fmt: skip
         return int(row["count(*)"])
 
-    def _effort(self, condition: str) -> tuple[int | None, bool]:
-        """Lists to look into, None where there are none, and whether every vector that matches is compared."""
-        if (lists := self._lists()) is None:
-            return None, True
-        share = 1.0
-        if condition:
-            share = self._count(condition) / max(self._count(""), 1)
-        probed = lists if share < FEW else min(round(lists / PROBED / share), lists)
-        return probed, probed == lists
-
     def _lists(self) -> int | None:
         """How many there are. Asked each time: another process may publish, or point the alias elsewhere."""
         index = self.client.describe_index(self.name, "vector")
-        return int(index["nlist"]) if index.get("index_type") == "IVF_FLAT" else None
+        if index.get("index_type") != "IVF_FLAT":
+            return None
+        return int(index["nlist"]) if "nlist" in index else lists_for(self._count(""))  # a file does not tell
 
     def _index(self, kind: str, options: dict[str, int]) -> None:
         params = self.client.prepare_index_params()

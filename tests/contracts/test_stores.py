@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from itertools import count
 
 import numpy as np
@@ -66,20 +65,6 @@ class Published(Reader):
         removed = super().delete(item_ids)
         self.publish()
         return removed
-
-
-@pytest.fixture(scope="session")
-def milvus_server(tmp_path_factory):
-    """A server's address, milvus://HOST:PORT."""
-    from tests.cluster import milvus
-
-    pytest.importorskip("pymilvus", reason="pymilvus is not installed")
-    with ExitStack() as stack:
-        try:
-            running = stack.enter_context(milvus.server(tmp_path_factory.mktemp("milvus")))
-        except milvus.Unavailable as error:
-            pytest.skip(str(error))
-        yield running.address
 
 
 def in_milvus(address: Address, dim: int) -> MilvusStore:
