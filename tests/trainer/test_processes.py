@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.cluster
-pytest_plugins = ["tests.trainer.conftest"]
 
 STEPS = 20
 
