@@ -12,7 +12,8 @@ const VIEWERS = { ct: ctViewer, ecg: ecgViewer, slide: slideViewer, picture: pic
 export async function viewerOf(item, best, signal) {
   try {
     const view = await api.view(item.item_id, signal);
-    return VIEWERS[view.kind](item, view, best, api.parts(item.item_id, signal));
+    const parts = api.parts(item.item_id, signal).catch(() => []); // they mark slices; left meanwhile, nobody waits
+    return VIEWERS[view.kind](item, view, best, parts);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     return { element: withoutFile(item, error), stop: () => null };
