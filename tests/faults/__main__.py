@@ -35,7 +35,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         library = campaign.compiled(Path(name))
         if library is None:
-            sys.exit("this needs Linux and a C compiler")
+            sys.exit("this needs Linux on x86-64 or aarch64 and a C compiler")
         with campaign.nursery(library) as runs:
             for place, scenario in enumerate(campaign.SCENARIOS):
                 if scenario != (typed.scenario or scenario):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -265,3 +267,23 @@ def test_flat_index_keeps_half_precision_exactly(tmp_path):
     odd = np.arange(300) % 2 == 1
     _, rows = index.search(vectors[:4], 150, Chosen(odd))
     assert (np.sort(rows, axis=1) == np.flatnonzero(odd)).all()
+
+
+def _on_a_full_disk(index: faiss.FlatIndex | faiss.InvertedFile) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with pytest.raises(OSError, match="No space left") as raised:
+        index.save(Path("/dev/full"))
+    assert raised.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("count", [1, 3000])
+def test_a_full_disk_is_told_of_few_bytes_and_of_many(count):
+    """FAISS's own writer takes it for done where the last bytes, up to 4096, find no room."""
+    _on_a_full_disk(faiss.FlatIndex.build(np.ones((count, 16))))
+
+
+def test_a_full_disk_is_told_of_lists():
+    vectors = np.random.default_rng(0).normal(size=(1000, 16)).astype(np.float16)
+    flat = faiss.FlatIndex.build(vectors)
+    _on_a_full_disk(faiss.InvertedFile.build(faiss.InvertedFile.train(vectors, 4), vectors, flat))
