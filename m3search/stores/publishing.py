@@ -122,7 +122,7 @@ def _build(root: Path, tables: Path, record: LanceStore, policy: Policy, anew: b
 def _unfinished(root: Path, record: LanceStore) -> Path | None:
     """The work of a killed build that is worth going on with: its copy is whole, and not older than the record."""
     for work in sorted(root.glob(f"*{PART}"), reverse=True):
-        with suppress(OSError, ValueError, pa.ArrowException):
+        with suppress(OSError, ValueError, EOFError, pa.ArrowException):  # EOFError: an empty file
             row_ids = np.load(work / "row_ids.npy", mmap_mode="r")  # written last of the copy
             changes = record.changes(int(work.name.partition("-")[0]), row_ids, ["item_id"])
             if changes is not None and changes.rows.num_rows + np.count_nonzero(~changes.kept) <= len(row_ids) // 20:

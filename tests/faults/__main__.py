@@ -1,5 +1,5 @@
-"""`python -m tests.faults`: index runs killed, or met by a full disk, at every change they make to the disk; with
-`--kills N`, killed at N random moments instead.
+"""`python -m tests.faults`: index runs, deletions and compactions killed, or met by a full disk, at every change they
+make to the disk; with `--kills N`, killed at N random moments instead.
 """
 
 from __future__ import annotations

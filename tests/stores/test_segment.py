@@ -183,6 +183,20 @@ def test_nothing_is_published_while_another_process_commits(record, tmp_path):
     assert names(tmp_path / "segment") == []
 
 
+@pytest.mark.parametrize("left", [0, 10, 200])
+def test_what_a_full_disk_left_of_a_copy_is_not_gone_on_with(record, tmp_path, left):
+    """Found by `python -m tests.faults`: NumPy says of an empty file what it says of no other, and every run ended."""
+    whole = publish(tmp_path / "segment", tmp_path / "tables", record)
+    assert whole is not None
+    work = whole.path.rename(whole.path.with_name(f"{whole.path.name}.part"))
+    (work / "manifest.json").unlink()
+    (work / "row_ids.npy").write_bytes((work / "row_ids.npy").read_bytes()[:left])
+    again = publish(tmp_path / "segment", tmp_path / "tables", record)
+    assert again is not None
+    assert damaged_files(again.path) == []
+    assert_same(View(again).search(QUERY, 3), record.search(QUERY, 3))
+
+
 def test_an_empty_record_has_a_segment(tmp_path):
     LanceStore.create(tmp_path / "tables", DIM)
     reader = Reader(tmp_path / "tables", tmp_path / "segment", Policy(flat_from=0))
