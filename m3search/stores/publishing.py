@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from m3search.stores.lance import LanceStore
 
 PART = ".part"
+OLD = ".old"
 LEARNABLE = 1000  # vectors from which centroids and codes can be learned
 TEXTS = 1000  # text vectors looked at for tuning, at most
 
@@ -72,6 +73,7 @@ def publish(
     """
     policy = policy or Policy()
     if (serving := _serving(root, tables, record, policy, anew)) is not None:
+        _retire_late(root, serving)
         return serving
     root.mkdir(parents=True, exist_ok=True)
     try:
@@ -113,10 +115,27 @@ def _build(root: Path, tables: Path, record: LanceStore, policy: Policy, anew: b
     shutil.rmtree(final, ignore_errors=True)  # a damaged one
     work.rename(final)
     _sync(root)
-    for name in names(root):
-        if name != final.name:
-            shutil.rmtree(root / name, ignore_errors=True)  # a reader that has it mapped keeps it
+    _retire(root, final.name)
     return Segment.newest(root)
+
+
+def _retire(root: Path, kept: str) -> None:
+    """Remove every other segment. Renamed first: one that a kill left half removed would be taken for damaged."""
+    for name in names(root):
+        if name != kept:
+            shutil.rmtree(root / f"{name}{OLD}", ignore_errors=True)
+            (root / name).rename(root / f"{name}{OLD}")
+    for path in root.glob(f"*{OLD}"):
+        shutil.rmtree(path, ignore_errors=True)  # a reader that has it mapped keeps it
+
+
+def _retire_late(root: Path, serving: Segment) -> None:
+    """Remove what a build left that was killed once its segment was in place."""
+    if names(root) == [serving.path.name] and not any(root.glob(f"*{OLD}")):
+        return
+    with suppress(IndexLocked), locked(root):
+        if names(root)[-1:] == [serving.path.name]:
+            _retire(root, serving.path.name)
 
 
 def _unfinished(root: Path, record: LanceStore) -> Path | None:

@@ -214,7 +214,9 @@ class _Verifier:
         return _check(f"deleted items in table {name}", found, COMPACT if holding else "")
 
     def _leftovers(self) -> Check:
-        found = [path.name for path in (*self._index.path.glob("*.tmp"), *self._index.segment.glob("*.part"))]
+        segment = self._index.segment
+        left = (*self._index.path.glob("*.tmp"), *segment.glob("*.part"), *segment.glob("*.old"))
+        found = [path.name for path in left]
         return _check("leftovers of killed runs", _named(found) or "none", COMPACT if found else "")
 
     def _table(self, name: str) -> Any:

@@ -141,6 +141,7 @@ def test_storage_is_not_mistaken_for_damage() -> None:
     cases = {
         wrapped: Reason.UNREACHABLE,
         OSError(errno.EIO, "Input/output error"): Reason.UNREACHABLE,
+        OSError(errno.ENOSPC, "No space left on device"): Reason.NO_SPACE,
         FileNotFoundError(2, "No such file"): Reason.VANISHED,
         PermissionError(13, "Permission denied"): Reason.PERMISSION,
         MemoryError(): Reason.MEMORY,

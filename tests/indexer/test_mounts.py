@@ -37,6 +37,8 @@ def mount(*arguments):
     subprocess.run(["mount", *map(str, arguments)], check=True)
 """
 
+PACKERS = {"a.zip": ("zip",), "a.tar.gz": ("gztar",)}
+
 
 def mounted(program: str, *arguments: Path) -> list[str]:
     """What a program printed that may mount: lines."""
@@ -96,3 +98,25 @@ print(verify(IndexFolder.open(disk / "index")).ok)
     assert f"index {disk / 'index'} cannot be written, its file system is read-only" in read_only
     assert second == f"0 {len(made)} 0"
     assert whole == "True"
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_no_room_for_the_copy_of_a_member_is_not_the_members_failure(
+    name: str, phantoms: tuple[Path, list[Phantom]], tmp_path: Path
+) -> None:
+    archive, _ = phantoms
+    packed = Path(shutil.make_archive(str(tmp_path / "a"), *PACKERS[name], archive / "xray"))
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    program = """
+mount("-t", "tmpfs", "-o", "size=300k", "none", disk)
+refused()
+mount("-o", "remount,size=64m", disk)
+print(len(IndexFolder.open(disk / "index").record().failures()))
+run()
+"""
+    full, failures, last = mounted(program, packed, disk)
+    assert f"index {disk / 'index'} cannot be written, no space is left there" in full
+    assert failures == "0"
+    assert last.endswith(" 0")
+    assert packed.exists()

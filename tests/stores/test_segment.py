@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -181,6 +182,31 @@ def test_nothing_is_published_while_another_process_commits(record, tmp_path):
 
     assert publish(tmp_path / "segment", tmp_path / "tables", Busy()) is None
     assert names(tmp_path / "segment") == []
+
+
+def test_what_a_kill_left_of_older_segments_goes_with_the_next_run(record, tmp_path):
+    """Found by `python -m tests.faults`: an old segment, half removed, was damage to `verify` until a compaction."""
+    root = tmp_path / "segment"
+    first = publish(root, tmp_path / "tables", record)
+    assert first is not None
+    older, halved = root / f"{0:012}-{first.state}", root / f"{1:012}-{first.state}.old"
+    shutil.copytree(first.path, older)
+    shutil.copytree(first.path, halved)
+    (halved / "items.arrow").unlink()
+    again = publish(root, tmp_path / "tables", record)
+    assert again is not None
+    assert again.path == first.path
+    assert [path.name for path in root.iterdir() if path.is_dir()] == [first.path.name]
+
+
+def test_an_old_segment_is_never_seen_half_removed(record, tmp_path, monkeypatch):
+    root = tmp_path / "segment"
+    publish(root, tmp_path / "tables", record)
+    record.delete(["id0"])
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: (Path(path) / "items.arrow").unlink(missing_ok=True))
+    publish(root, tmp_path / "tables", record)
+    (name,) = names(root)
+    assert damaged_files(root / name) == []
 
 
 @pytest.mark.parametrize("left", [0, 10, 200])
