@@ -133,6 +133,16 @@ def changed(folder: Path) -> None:
     samples.write_bytes(samples.read_bytes()[:-100])
 
 
+def packed(folder: Path) -> None:
+    """Scenario: an archive in a compressed tar file, which is inflated into the index, and no index."""
+    new(folder)
+    archive = folder / "archive"
+    shutil.make_archive(str(folder / "all"), "gztar", archive)
+    shutil.rmtree(archive)
+    archive.mkdir()
+    (folder / "all.tar.gz").rename(archive / "all.tar.gz")
+
+
 def deleted(folder: Path) -> None:
     """Scenario: an index of which a patient is being deleted by a process that was killed, and a new film of theirs."""
     indexed(folder)
@@ -153,6 +163,7 @@ def with_gaps(folder: Path) -> None:
 
 SCENARIOS: dict[str, tuple[Callable[[Path], None], str]] = {  # what is made, and what of ACTS is then broken off
     "new index": (new, "index"),
+    "packed archive": (packed, "index"),
     "changed archive": (changed, "index"),
     "deleted patient": (deleted, "index"),
     "deletion": (indexed, "delete"),
@@ -253,6 +264,8 @@ def _wrong(act: str, folder: Path, expected: list[dict[str, Any]], kind: str, co
     if kind == "kill" and code not in (0, -signal.SIGKILL):
         yield f"ended with {code}: {words}"
     try:
+        if not code and not words and rows(folder / "index") != expected:
+            yield "went on, with other rows"
         ACTS[act](folder / "archive", folder / "index")
         if rows(folder / "index") != expected:
             yield "other rows after the next run"
