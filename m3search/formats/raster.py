@@ -33,6 +33,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", 
 PERCENTILES = (0.5, 99.5)  # of the values of a picture deeper than 8 bits: what is shown as 0 and as 255
 PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "JPEG2000")  # its rarer plug-ins are not exposed to archives
 PNG_COLOUR_TYPES_BEYOND_GREY = (2, 4, 6)  # colour, grey with alpha, colour with alpha (PNG specification, 11.2.2)
+MOST_CHANNELS = 4  # of a picture: red, green, blue, alpha
 WHITE_IS_ZERO = 0  # TIFF PhotometricInterpretation
 
 
@@ -204,6 +205,9 @@ def _read_with_tifffile(path: Path, steps: list[str]) -> tuple[npt.NDArray[Any],
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         LIMITS.check_pixels(path, int(page.imagelength), int(page.imagewidth))
+        if not 0 < page.samplesperpixel <= MOST_CHANNELS or page.imagedepth != 1:
+            raise ValueError(f"{page.samplesperpixel} channels of {page.imagedepth} planes")
+        LIMITS.check_bytes(path, int(page.nbytes))
         if len(tiff.pages) > 1:
             steps.append(f"first of {len(tiff.pages)} pages")
         values = page.asarray()
@@ -267,7 +271,7 @@ def _compose_shallow(image: Image.Image, steps: list[str]) -> npt.NDArray[Any]:
 def _compose_deep(values: npt.NDArray[Any], white_is_zero: bool, steps: list[str]) -> npt.NDArray[Any]:
     """(H, W), or (H, W, 1 to 4) with alpha as channel 2 or 4, of any number type, to uint8 (H, W) or (H, W, 3)."""
     channels = values.shape[2] if values.ndim == 3 else 1
-    if channels > 4:
+    if channels > MOST_CHANNELS:
         raise ValueError(f"{channels} channels")
     colours = values if values.ndim == 2 else values[..., : 1 if channels < 3 else 3]
     scaled = _scaled(colours, steps)

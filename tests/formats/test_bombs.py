@@ -134,6 +134,23 @@ def test_slide_whose_strips_have_no_rows_is_corrupt(tmp_path: Path) -> None:
     assert caught.value.reason is Reason.CORRUPT
 
 
+def test_pixels_of_absurdly_many_channels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tiff"
+    tifffile.imwrite(path, PICTURE, photometric="rgb")
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        at = file.pages[0].tags[277].valueoffset  # type: ignore[union-attr]
+    content[at : at + 2] = struct.pack("<H", 32768)
+    path.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(UnreadableFile) as caught:
+        raster.read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert caught.value.reason is Reason.CORRUPT
+    assert peak < 10_000_000
+
+
 def test_storage_is_not_mistaken_for_damage() -> None:
     damaged = UnreadableFile("a.dcm", Reason.CORRUPT, "damaged")
     wrapped = RuntimeError("decoder")
