@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats import dicom, raster, slide
@@ -148,6 +149,23 @@ def test_pixels_of_absurdly_many_channels_are_refused(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert caught.value.reason is Reason.CORRUPT
+    assert peak < 10_000_000
+
+
+@pytest.mark.parametrize(("end", "reason"), [(True, Reason.CORRUPT), (False, Reason.TRUNCATED)])
+def test_chunk_of_gigabytes_reserves_none(tmp_path: Path, end: bool, reason: Reason) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(PICTURE).save(path)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"IDAT") - 4
+    content[at : at + 4] = struct.pack(">I", 0x7FFF_FFF0)
+    path.write_bytes(content if end else content[:-12])
+    tracemalloc.start()
+    with pytest.raises(UnreadableFile) as caught:
+        raster.read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert caught.value.reason is reason
     assert peak < 10_000_000
 
 
