@@ -1,7 +1,9 @@
 """Making a segment: copied from the record at a version, built in steps that can be resumed, put in place at once.
 
 The work lies in `segment/<name>.part/`. A step is done when its file has its name, and is not done again: a build that
-was killed goes on where it stood. The last step renames the folder, so that a reader sees a whole segment or none.
+was killed goes on where it stood. The last step renames the folder, so that a reader sees a whole segment or none. Of
+an index on S3 the work lies on this machine, and the last step uploads it, the manifest last.
+
 Readers and the writer go on meanwhile; what is committed during the build is younger than the segment (`view.py`).
 """
 
@@ -22,8 +24,10 @@ import pyarrow as pa
 from m3search.errors import IndexLocked
 from m3search.stores import faiss, schema
 from m3search.stores.coded import coded
+from m3search.stores.copies import keep
 from m3search.stores.folder import locked
-from m3search.stores.segment import LEFT_OUT, Segment, name_of, names, sha256, state_of
+from m3search.stores.place import ObjectPath, Place, beside, remove
+from m3search.stores.segment import LEFT_OUT, Segment, begun, name_of, sha256, state_of
 from m3search.stores.tuning import QUERIES, TARGET, Tuning, tune
 from m3search.stores.view import View
 
@@ -58,7 +62,7 @@ class Policy:
 
 
 def publish(
-    root: Path, tables: Path, record: LanceStore, policy: Policy | None = None, *, anew: bool = False
+    root: Place, tables: Place, record: LanceStore, policy: Policy | None = None, *, anew: bool = False
 ) -> Segment | None:
     """A segment that serves the record as it is now: the newest one, or a new one, after which the others go.
 
@@ -73,17 +77,18 @@ def publish(
     policy = policy or Policy()
     if (serving := _serving(root, tables, record, policy, anew)) is not None:
         return serving
-    root.mkdir(parents=True, exist_ok=True)
+    if isinstance(root, Path):
+        root.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(root):
+        with locked(root) as held:
             if (serving := _serving(root, tables, record, policy, anew)) is not None:  # made while this one waited
                 return serving
-            return _build(root, tables, record, policy, anew)
+            return _build(root, tables, record, policy, anew, held)
     except IndexLocked:
         return None
 
 
-def _serving(root: Path, tables: Path, record: LanceStore, policy: Policy, anew: bool) -> Segment | None:
+def _serving(root: Place, tables: Place, record: LanceStore, policy: Policy, anew: bool) -> Segment | None:
     segment = Segment.newest(root)
     if segment is None:
         return None
@@ -95,12 +100,15 @@ def _serving(root: Path, tables: Path, record: LanceStore, policy: Policy, anew:
     return segment if view is not None and policy.suffices(view) else None
 
 
-def _build(root: Path, tables: Path, record: LanceStore, policy: Policy, anew: bool) -> Segment | None:
-    work = None if anew else _unfinished(root, record)
+def _build(
+    root: Place, tables: Place, record: LanceStore, policy: Policy, anew: bool, held: Callable[[], None]
+) -> Segment | None:
+    here = beside(root)
+    work = None if anew else _unfinished(here, record)
     if work is None:
-        for path in root.glob(f"*{PART}"):
+        for path in here.glob(f"*{PART}"):
             shutil.rmtree(path, ignore_errors=True)
-        work = _copy(root, tables, record)
+        work = _copy(here, tables, record)
         if work is None:
             return None
     try:
@@ -109,19 +117,31 @@ def _build(root: Path, tables: Path, record: LanceStore, policy: Policy, anew: b
         if work.exists():
             raise
         return None  # swept away by a compaction
-    final = work.with_suffix("")
-    shutil.rmtree(final, ignore_errors=True)  # a damaged one
-    work.rename(final)
-    _sync(root)
-    for name in names(root):
+    final = root / work.with_suffix("").name
+    if isinstance(final, Path):
+        shutil.rmtree(final, ignore_errors=True)  # a damaged one
+        work.rename(final)
+        _sync(here)
+    else:
+        held()
+        _upload(work, final)
+        keep(work, final)
+    for name in begun(root):
         if name != final.name:
-            shutil.rmtree(root / name, ignore_errors=True)  # a reader that has it mapped keeps it
+            remove(root / name)  # a reader that has it mapped, or a copy of it, keeps it
     return Segment.newest(root)
 
 
-def _unfinished(root: Path, record: LanceStore) -> Path | None:
+def _upload(work: Path, final: ObjectPath) -> None:
+    """Its manifest last: a segment without one is none."""
+    (final / "manifest.json").unlink(missing_ok=True)  # of a damaged one
+    for path in sorted(work.iterdir(), key=lambda path: (path.name == "manifest.json", path.name)):
+        (final / path.name).upload(path)
+
+
+def _unfinished(here: Path, record: LanceStore) -> Path | None:
     """The work of a killed build that is worth going on with: its copy is whole, and not older than the record."""
-    for work in sorted(root.glob(f"*{PART}"), reverse=True):
+    for work in sorted(here.glob(f"*{PART}"), reverse=True):
         with suppress(OSError, ValueError, pa.ArrowException):
             row_ids = np.load(work / "row_ids.npy", mmap_mode="r")  # written last of the copy
             changes = record.changes(int(work.name.partition("-")[0]), row_ids, ["item_id"])
@@ -130,7 +150,7 @@ def _unfinished(root: Path, record: LanceStore) -> Path | None:
     return None
 
 
-def _copy(root: Path, tables: Path, record: LanceStore) -> Path | None:
+def _copy(here: Path, tables: Place, record: LanceStore) -> Path | None:
     """The first step: rows in the order of their ids, the columns that filters ask about, and Lance's ids of the rows.
 
     None where commits came between, so that the copy has no one state.
@@ -140,7 +160,7 @@ def _copy(root: Path, tables: Path, record: LanceStore) -> Path | None:
     version, items, parts = record.everything(columns)
     if state is None or state_of(tables) != state:
         return None
-    work = root / (name_of(version, state) + PART)
+    work = here / (name_of(version, state) + PART)
     work.mkdir()
     items = items.sort_by("item_id")
     _write(work / "items.arrow", items.drop_columns(["_rowid"]))
