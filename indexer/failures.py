@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m3search.errors import UnreadableFile
+from m3search.errors import Reason, UnreadableFile
 from m3search.indexer.ledger import is_of
 from m3search.modalities.reading import unreadable
 
@@ -37,7 +39,13 @@ class Failures(Collection[Path]):
         return path in self._errors
 
     def add(self, error: UnreadableFile, path: Path) -> None:
-        """Remember a failure under the file it names, or under `path` where that lies outside the archive."""
+        """Remember a failure under the file it names, or under `path` where that lies outside the archive.
+
+        Raises:
+            OSError: what failed is the disk of the index, which files of zip files or servers are copied to.
+        """
+        if error.reason is Reason.NO_SPACE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         self._errors[error.path if error.path.is_relative_to(self._root) else path] = error
 
     def sift(self, found: Iterable[FileStat | UnreadableFile]) -> list[FileStat]:

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     PERMISSION = "permission"
     VANISHED = "vanished"  # disappeared or changed between planning and reading
     UNREACHABLE = "unreachable"  # the storage failed, not the file: an I/O error, a network file system that is away
+    NO_SPACE = "no-space"  # the disk is full that a file is copied to while it is read: ends an index run
     CRASHED = "crashed"  # the decoder took its worker process down
     TIMEOUT = "timeout"  # not read within the time that one file is given
     MEMORY = "memory"  # not read within the memory that one file is given

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from m3search.errors import BundleError, EncoderMismatch
 from m3search.stores import audit
+from m3search.stores.disk import writing
 from m3search.stores.folder import IndexFolder, locate
 
 if TYPE_CHECKING:
@@ -49,12 +50,14 @@ def delete(
         FilterError: `where` cannot be understood.
         IndexNotFound: there is no index.
         IndexLocked: another run is writing.
+        IndexUnwritable: its disk is full or read-only. Deleting again goes on.
     """
     from m3search.stores.deletion import Selection
     from m3search.stores.deletion import delete as run
 
     folder = IndexFolder.open(locate(index))
-    done = run(folder, Selection(tuple(items), patient, where), dry_run=dry_run)
+    with writing(folder.path):
+        done = run(folder, Selection(tuple(items), patient, where), dry_run=dry_run)
     if done.done:
         audit.record(folder, "delete", (patient or where or "", done.item_ids))
     return done
@@ -75,11 +78,13 @@ def undelete(
     Raises:
         UsageError: not exactly one of items, patient and everything.
         IndexLocked: another run is writing.
+        IndexUnwritable: its disk is full or read-only.
     """
     from m3search.stores.deletion import undelete as run
 
     folder = IndexFolder.open(locate(index))
-    lifted = run(folder, items=items, patient=patient, everything=everything)
+    with writing(folder.path):
+        lifted = run(folder, items=items, patient=patient, everything=everything)
     audit.record(folder, "undelete", (patient or "", tuple(items)), count=lifted)
     return lifted
 
@@ -104,10 +109,13 @@ def compact(index: Path | str | None = None) -> Compaction:
     Raises:
         IndexNotFound: there is no index.
         IndexLocked: another run is writing.
+        IndexUnwritable: its disk is full or read-only. Nothing is lost; compacting again goes on.
     """
     from m3search.stores.compact import compact as run
 
-    return run(IndexFolder.open(locate(index)))
+    folder = IndexFolder.open(locate(index))
+    with writing(folder.path):
+        return run(folder)
 
 
 def export(
@@ -213,8 +221,11 @@ def switch_audit(index: Path | str | None = None, *, on: bool) -> None:
     Raises:
         IndexNotFound: there is no index.
         IndexLocked: another run is writing.
+        IndexUnwritable: its disk is full or read-only.
     """
-    audit.switch(IndexFolder.open(locate(index)), on)
+    folder = IndexFolder.open(locate(index))
+    with writing(folder.path):
+        audit.switch(folder, on)
 
 
 def duplicates(

@@ -52,7 +52,10 @@ def describe(stats: Sequence[FileStat], access: Access, scratch: Path) -> Descri
         try:
             with _local(report, access, scratch) as copy:
                 text = reports.text_of(copy)
-        except (UnreadableFile, OSError):  # a report that cannot be read is none, as in a folder
+        except (UnreadableFile, OSError) as error:  # a report that cannot be read is none, as in a folder
+            failure = error if isinstance(error, UnreadableFile) else unreadable(report, error)
+            if failure.reason is Reason.NO_SPACE:
+                found.failures.append(failure)
             continue
         if text:
             found.rows[stat.path] = replace(row, text=text)

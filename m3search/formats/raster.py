@@ -33,6 +33,8 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", 
 PERCENTILES = (0.5, 99.5)  # of the values of a picture deeper than 8 bits: what is shown as 0 and as 255
 PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "JPEG2000")  # its rarer plug-ins are not exposed to archives
 PNG_COLOUR_TYPES_BEYOND_GREY = (2, 4, 6)  # colour, grey with alpha, colour with alpha (PNG specification, 11.2.2)
+RESERVED = 1 << 26  # bytes
+MOST_CHANNELS = 4  # of a picture: red, green, blue, alpha
 WHITE_IS_ZERO = 0  # TIFF PhotometricInterpretation
 
 
@@ -122,6 +124,8 @@ def _decoding(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         kind = _kind(file.read(64))
     check_directories(path)
+    if kind == "png" and _has_endless_chunk(path):
+        raise _undecodable(path, kind, "")
     try:
         with quiet("tifffile"):
             yield kind
@@ -134,6 +138,20 @@ def _decoding(path: Path) -> Iterator[str]:
         ArithmeticError, AttributeError, AssertionError,
     ) as error:  # fmt: skip
         raise failure_of(path, error) or _undecodable(path, kind, str(error)) from error
+
+
+def _has_endless_chunk(path: Path) -> bool:
+    """Whether a PNG announces a chunk of RESERVED bytes or more beyond its end: Pillow reserves what it announces."""
+    size = path.stat().st_size
+    place = 8
+    with path.open("rb") as file:
+        while place + 8 <= size:
+            file.seek(place)
+            length = int.from_bytes(file.read(4))
+            place += 12 + length
+            if place > size + RESERVED:
+                return True
+    return False
 
 
 def _undecodable(path: Path, kind: str, detail: str) -> UnreadableFile:
@@ -204,6 +222,9 @@ def _read_with_tifffile(path: Path, steps: list[str]) -> tuple[npt.NDArray[Any],
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         LIMITS.check_pixels(path, int(page.imagelength), int(page.imagewidth))
+        if not 0 < page.samplesperpixel <= MOST_CHANNELS or page.imagedepth != 1:
+            raise ValueError(f"{page.samplesperpixel} channels of {page.imagedepth} planes")
+        LIMITS.check_bytes(path, int(page.nbytes))
         if len(tiff.pages) > 1:
             steps.append(f"first of {len(tiff.pages)} pages")
         values = page.asarray()
@@ -267,7 +288,7 @@ def _compose_shallow(image: Image.Image, steps: list[str]) -> npt.NDArray[Any]:
 def _compose_deep(values: npt.NDArray[Any], white_is_zero: bool, steps: list[str]) -> npt.NDArray[Any]:
     """(H, W), or (H, W, 1 to 4) with alpha as channel 2 or 4, of any number type, to uint8 (H, W) or (H, W, 3)."""
     channels = values.shape[2] if values.ndim == 3 else 1
-    if channels > 4:
+    if channels > MOST_CHANNELS:
         raise ValueError(f"{channels} channels")
     colours = values if values.ndim == 2 else values[..., : 1 if channels < 3 else 3]
     scaled = _scaled(colours, steps)

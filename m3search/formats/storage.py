@@ -1,4 +1,5 @@
-"""Failures of the storage a file lies on, told from damage of the file: a disk that errs, a share that is away for now.
+"""Failures of the storage a file lies on, told from damage of the file: a disk that errs, a share that is away for now,
+no space for a copy.
 
 Decoders raise OSError for both. Damage is a property of the bytes and stays; the storage may be back in a second.
 """
@@ -17,11 +18,13 @@ TRANSIENT = frozenset({
     errno.ECONNREFUSED, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENFILE, errno.EMFILE,
 })  # fmt: skip
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # met while something is copied out of an archive, never by reading
+
 
 def failure_of(path: Path, error: BaseException) -> UnreadableFile | None:
-    """What an exception, or one that led to it, says of the storage: PERMISSION, VANISHED, UNREACHABLE or MEMORY.
+    """What an exception, or one that led to it, says of the storage, not of the file.
 
-    None where it says nothing: the file itself is then to blame.
+    PERMISSION, VANISHED, UNREACHABLE, NO_SPACE or MEMORY; None where it says nothing: the file itself is then to blame.
     """
     for one in _chain(error):
         if isinstance(one, MemoryError):
@@ -36,6 +39,8 @@ def failure_of(path: Path, error: BaseException) -> UnreadableFile | None:
             return UnreadableFile(
                 path, Reason.UNREACHABLE, f"its storage failed ({one.strerror}); run again when that is mended"
             )
+        if isinstance(one, OSError) and one.errno in FULL:
+            return UnreadableFile(path, Reason.NO_SPACE, "no space is left for the copy that is read; free some")
     return None
 
 

@@ -64,12 +64,14 @@ def _write_key(key_file: Path, key: bytes) -> None:
     """Whole or not at all: half a key would hash, and its other half could never be guessed back."""
     temporary = key_file.with_name(f"{key_file.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    if key_file.exists() and not key_file.stat().st_size:
-        key_file.unlink()
-    with suppress(FileExistsError):  # another process was faster: its key counts
-        os.link(temporary, key_file)
-    temporary.unlink()
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        if key_file.exists() and not key_file.stat().st_size:
+            key_file.unlink()
+        with suppress(FileExistsError, FileNotFoundError):  # another process was faster, and swept: its key counts
+            os.link(temporary, key_file)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -90,6 +90,7 @@ def switch(index: IndexFolder, on: bool) -> IndexFolder:
         IndexLocked: another run is writing.
     """
     with index.lock():
+        index.forget_unfinished()
         now = type(index).open(index.path)
         switched = replace(now, manifest=replace(now.manifest, audit=on))
         record(replace(now, manifest=replace(now.manifest, audit=True)), "audit-on" if on else "audit-off")

@@ -72,6 +72,7 @@ def delete(index: IndexFolder, selection: Selection, *, dry_run: bool = False) -
         rows, _ = _selected(record, Tombstones.load(index), selection)
         return _deletion(rows, done=False)
     with index.lock() as held:
+        index.forget_unfinished()
         tombstones = Tombstones.load(index)
         finish(record, tombstones)
         rows, patients = _selected(record, tombstones, selection)
@@ -103,6 +104,7 @@ def undelete(
             "choose what may come back by one of: items (--item), a patient (--patient), everything (--all)"
         )
     with index.lock():
+        index.forget_unfinished()
         before = Tombstones.load(index)
         patients = _keys(before, patient) if patient else ()
         after = before.lifting_all() if everything else before.lifting(items, patients)

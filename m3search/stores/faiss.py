@@ -71,8 +71,12 @@ class FlatIndex:
         return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
 
     def save(self, path: Path) -> None:
-        """Write to a new file."""
-        _faiss().write_index(self._index, str(path))
+        """Write to a new file.
+
+        Raises:
+            OSError: the disk is full, or away.
+        """
+        _write(self._index, path)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -140,7 +144,7 @@ class InvertedFile:
         return cls(read_trained(path), flat)
 
     def save(self, path: Path) -> None:
-        """Write to a new file."""
+        """Write to a new file. Raises as `FlatIndex.save`."""
         save_trained(self._index, path)
 
     def __len__(self) -> int:
@@ -200,8 +204,8 @@ def kind_of(lists: int, dim: int) -> str:
 
 
 def save_trained(index: Any, path: Path) -> None:
-    """Write a bare FAISS index to a new file."""
-    _faiss().write_index(index, str(path))
+    """Write a bare FAISS index to a new file. Raises as `FlatIndex.save`."""
+    _write(index, path)
 
 
 def read_trained(path: Path) -> Any:
@@ -211,6 +215,13 @@ def read_trained(path: Path) -> Any:
         MissingExtra: faiss is not installed.
     """
     return _faiss().read_index(str(path))
+
+
+def _write(index: Any, path: Path) -> None:
+    """Through a file of ours: where the last bytes find no room, as its file is closed, FAISS only prints that."""
+    faiss = _faiss()
+    with path.open("wb") as file:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
 def _add(index: Any, vectors: npt.NDArray[Any]) -> None:

@@ -26,6 +26,7 @@ NAME = ".m3search"
 VARIABLE = "M3SEARCH_INDEX"
 FORMAT_VERSION = 1  # of the folder and its tables; raised when an older reader would misread them
 
+UNFINISHED = ("manifest.json.*.tmp", "deleted.json.*.tmp", "pseudonym.key.*.tmp")  # what writers write to first
 HELD = (errno.EACCES, errno.EAGAIN)  # what fcntl(2) says of a lock that another process holds
 
 _locked_here: set[Path] = set()  # POSIX locks do not keep out the process that already holds them
@@ -218,8 +219,8 @@ class IndexFolder:
         return locked(self.path)
 
     def forget_unfinished(self) -> None:
-        """Remove what a writer of the manifest left that was killed. For the holder of the lock."""
-        for path in self.path.glob("manifest.json.*.tmp"):
+        """Remove what writers left that were killed. For the holder of the lock, before it writes."""
+        for path in (path for pattern in UNFINISHED for path in self.path.glob(pattern)):
             path.unlink(missing_ok=True)
 
     def save(self) -> None:

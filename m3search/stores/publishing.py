@@ -27,7 +27,7 @@ from m3search.stores.coded import coded
 from m3search.stores.copies import keep
 from m3search.stores.folder import locked
 from m3search.stores.place import ObjectPath, Place, beside, remove
-from m3search.stores.segment import LEFT_OUT, Segment, begun, name_of, sha256, state_of
+from m3search.stores.segment import LEFT_OUT, Segment, begun, name_of, names, sha256, state_of
 from m3search.stores.tuning import QUERIES, TARGET, Tuning, tune
 from m3search.stores.view import View
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from m3search.stores.lance import LanceStore
 
 PART = ".part"
+OLD = ".old"
 LEARNABLE = 1000  # vectors from which centroids and codes can be learned
 TEXTS = 1000  # text vectors looked at for tuning, at most
 
@@ -76,6 +77,7 @@ def publish(
     """
     policy = policy or Policy()
     if (serving := _serving(root, tables, record, policy, anew)) is not None:
+        _retire_late(root, serving)
         return serving
     if isinstance(root, Path):
         root.mkdir(parents=True, exist_ok=True)
@@ -126,9 +128,7 @@ def _build(
         held()
         _upload(work, final)
         keep(work, final)
-    for name in begun(root):
-        if name != final.name:
-            remove(root / name)  # a reader that has it mapped, or a copy of it, keeps it
+    _retire(root, final.name)
     return Segment.newest(root)
 
 
@@ -139,10 +139,35 @@ def _upload(work: Path, final: ObjectPath) -> None:
         (final / path.name).upload(path)
 
 
+def _retire(root: Place, kept: str) -> None:
+    """Remove every other segment, out of sight first: one that a kill left half removed would be taken for damaged."""
+    for name in _others(root, kept):
+        place = root / name
+        if isinstance(place, ObjectPath):
+            (place / "manifest.json").unlink(missing_ok=True)
+        elif not name.endswith(OLD):
+            remove(old := place.with_name(f"{name}{OLD}"))
+            place = place.rename(old)
+        remove(place)  # a reader that has it mapped, or a copy of it, keeps it
+
+
+def _retire_late(root: Place, serving: Segment) -> None:
+    """Remove what a build left that was killed once its segment was in place."""
+    if not _others(root, serving.path.name):
+        return
+    with suppress(IndexLocked), locked(root):
+        if names(root)[-1:] == [serving.path.name]:
+            _retire(root, serving.path.name)
+
+
+def _others(root: Place, kept: str) -> list[str]:
+    return [name for name in begun(root) if name != kept and not name.endswith(PART)]
+
+
 def _unfinished(here: Path, record: LanceStore) -> Path | None:
     """The work of a killed build that is worth going on with: its copy is whole, and not older than the record."""
     for work in sorted(here.glob(f"*{PART}"), reverse=True):
-        with suppress(OSError, ValueError, pa.ArrowException):
+        with suppress(OSError, ValueError, EOFError, pa.ArrowException):  # EOFError: an empty file
             row_ids = np.load(work / "row_ids.npy", mmap_mode="r")  # written last of the copy
             changes = record.changes(int(work.name.partition("-")[0]), row_ids, ["item_id"])
             if changes is not None and changes.rows.num_rows + np.count_nonzero(~changes.kept) <= len(row_ids) // 20:

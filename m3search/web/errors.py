@@ -110,6 +110,8 @@ def unrenderable(error: UnreadableFile) -> ApiError:
         message, _, remedy = error.message.rpartition("; ")
         message, remedy = (message, remedy) if message else (error.message, "")
         return ApiError(409, "no-rendering", f"this item cannot be shown so: {message}", remedy)
+    if error.reason is Reason.NO_SPACE:
+        return ApiError(504, "no-space", "no space is left for the copy of the item's file that is shown", "free some")
     if error.reason in (Reason.TIMEOUT, Reason.MEMORY):
         return ApiError(504, "timed-out", "drawing this took more time or memory than one picture is given", "")
     return ApiError(

@@ -1,5 +1,5 @@
-"""`python -m tests.faults`: index runs killed, or met by a full disk, at every change they make to the disk; with
-`--kills N`, killed at N random moments instead.
+"""`python -m tests.faults`: index runs, deletions and compactions killed, or met by a full disk, at every change they
+make to the disk; with `--kills N`, killed at N random moments instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         library = campaign.compiled(Path(name))
         if library is None:
-            sys.exit("this needs Linux and a C compiler")
+            sys.exit("this needs Linux on x86-64 or aarch64 and a C compiler")
         with campaign.nursery(library) as runs:
             for place, scenario in enumerate(campaign.SCENARIOS):
                 if scenario != (typed.scenario or scenario):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.formats import dicom, raster, slide
@@ -134,6 +135,40 @@ def test_slide_whose_strips_have_no_rows_is_corrupt(tmp_path: Path) -> None:
     assert caught.value.reason is Reason.CORRUPT
 
 
+def test_pixels_of_absurdly_many_channels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tiff"
+    tifffile.imwrite(path, PICTURE, photometric="rgb")
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        at = file.pages[0].tags[277].valueoffset  # type: ignore[union-attr]
+    content[at : at + 2] = struct.pack("<H", 32768)
+    path.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(UnreadableFile) as caught:
+        raster.read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert caught.value.reason is Reason.CORRUPT
+    assert peak < 10_000_000
+
+
+@pytest.mark.parametrize(("end", "reason"), [(True, Reason.CORRUPT), (False, Reason.TRUNCATED)])
+def test_chunk_of_gigabytes_reserves_none(tmp_path: Path, end: bool, reason: Reason) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(PICTURE).save(path)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"IDAT") - 4
+    content[at : at + 4] = struct.pack(">I", 0x7FFF_FFF0)
+    path.write_bytes(content if end else content[:-12])
+    tracemalloc.start()
+    with pytest.raises(UnreadableFile) as caught:
+        raster.read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert caught.value.reason is reason
+    assert peak < 10_000_000
+
+
 def test_storage_is_not_mistaken_for_damage() -> None:
     damaged = UnreadableFile("a.dcm", Reason.CORRUPT, "damaged")
     wrapped = RuntimeError("decoder")
@@ -141,6 +176,7 @@ def test_storage_is_not_mistaken_for_damage() -> None:
     cases = {
         wrapped: Reason.UNREACHABLE,
         OSError(errno.EIO, "Input/output error"): Reason.UNREACHABLE,
+        OSError(errno.ENOSPC, "No space left on device"): Reason.NO_SPACE,
         FileNotFoundError(2, "No such file"): Reason.VANISHED,
         PermissionError(13, "Permission denied"): Reason.PERMISSION,
         MemoryError(): Reason.MEMORY,

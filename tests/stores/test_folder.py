@@ -6,13 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from m3search.encoders import load_encoder
 from m3search.errors import EncoderMismatch, IndexLocked, IndexNotFound, NoIndex
+from m3search.indexer import index
+from m3search.privacy import Pseudonyms
+from m3search.stores import audit
+from m3search.stores.deletion import Selection, delete, undelete
 from m3search.stores.folder import IndexFolder, Manifest, locate, write_atomically
 
 MANIFEST = Manifest(encoder="m3bind-small", fingerprint="3f9a" * 16, dim=4)
@@ -192,4 +198,41 @@ def test_a_manifest_that_could_not_be_written_leaves_nothing(tmp_path: Path, mon
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_atomically(tmp_path / "manifest.json", "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+LEFT = ["manifest.json.1.tmp", "deleted.json.1.tmp", "pseudonym.key.1.tmp"]
+
+
+def _index_nothing(folder: IndexFolder) -> None:
+    (empty := folder.path.with_name("empty")).mkdir()
+    index(empty, folder.path)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        _index_nothing,
+        lambda folder: audit.switch(folder, on=False),
+        lambda folder: undelete(folder, everything=True),
+        lambda folder: delete(folder, Selection(where="modality = ct")),
+    ],
+    ids=["index", "audit", "undelete", "delete"],
+)
+def test_the_next_writer_sweeps_what_a_killed_one_left(write: Callable[[IndexFolder], object], tmp_path: Path) -> None:
+    encoder = load_encoder("fake")
+    folder = IndexFolder.create(tmp_path / "chest", Manifest("fake", encoder.fingerprint, encoder.dim))
+    for name in LEFT:
+        (folder.path / name).write_text("half")
+    write(folder)
+    assert list(folder.path.glob("*.tmp")) == []
+
+
+def test_a_key_that_could_not_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        Pseudonyms.load(tmp_path / "pseudonym.key")
     assert list(tmp_path.iterdir()) == []
