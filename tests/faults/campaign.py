@@ -31,6 +31,7 @@ from .acts import ACTS
 
 COUNT, KILL, FULL, MOMENT = 0, 1, 2, 3  # as shim.c has them; the last is the nursery's own
 KINDS_OF_FAULT = {"kill": KILL, "disk full": FULL}
+FILTERS = Path("/proc/sys/kernel/seccomp/actions_avail")  # of Linux, where processes may filter their own calls
 MACHINES = ("x86_64", "aarch64")  # whose system calls shim.c can trap
 UNTIL_COMPACTED = ("deleted items in table", "bytes of deleted items")  # checks that fail till then
 AT_A_MOMENT = "kill at a random moment"
@@ -59,7 +60,7 @@ class Outcome:
 def compiled(work: Path) -> Path | None:
     """The shim, or None where there is no C compiler, or a system that it does not know."""
     compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None or sys.platform != "linux" or platform.machine() not in MACHINES:
+    if compiler is None or platform.machine() not in MACHINES or not FILTERS.exists():
         return None
     library = work / f"shim{sysconfig.get_config_var('SHLIB_SUFFIX')}"
     source = Path(__file__).with_name("shim.c")
