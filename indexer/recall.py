@@ -26,6 +26,7 @@ from m3search.privacy import LINK, MASK, PathMask, Sealed
 if TYPE_CHECKING:
     from m3search.indexer.archives.base import Access
     from m3search.indexer.ledger import FileEntry
+    from m3search.privacy.pseudonyms import KeyFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Where:
 
     location: str  # by which `open_archive` finds it
     mask: PathMask  # names its files as the index does
-    key_file: Path  # of the index: opens what leads to a study
+    key_file: KeyFile  # of the index: opens what leads to a study
 
     def parts(self, entry: FileEntry) -> tuple[str, ...]:
         """Components of a stored name, below the archive's root."""

@@ -248,24 +248,27 @@ def _index(place: Path | str | None) -> Iterator[Finding]:
     from m3search.stores.folder import IndexFolder, is_index, locate
 
     path = locate(place)
-    if not is_index(path):
-        yield Finding("index", "index", f"none at {path}", place is None, "" if place is None else "check --index")
-        return
     try:
+        if not is_index(path):
+            yield Finding("index", "index", f"none at {path}", place is None, "" if place is None else "check --index")
+            return
         folder = IndexFolder.open(path)
     except M3SearchError as error:
         yield Finding("index", str(path), "cannot be opened", False, str(error))
         return
     built = folder.manifest
     yield Finding("index", str(path), f"built with {built.encoder}@{built.fingerprint[:8]}")
-    yield _private(path, "index folder", 0o700, "its vectors and thumbnails are patient data")
-    if folder.key_file.exists():
+    if isinstance(path, Path):
+        yield _private(path, "index folder", 0o700, "its vectors and thumbnails are patient data")
+    else:
+        yield Finding("index", "address", "reached; who else may read it is for the bucket's policy to say")
+    if isinstance(folder.key_file, Path) and folder.key_file.exists():
         secret = "whoever reads it can test which pseudonym is whose"
         yield _private(folder.key_file, "pseudonym key", 0o600, secret)
-    else:
+    elif not folder.key_file.exists():
         advice = "the next index run makes another one, and known patients get new pseudonyms: restore it from a backup"
         yield Finding("index", "pseudonym key", "missing", False, advice)
-    if not os.access(path, os.W_OK | os.X_OK):
+    if isinstance(path, Path) and not os.access(path, os.W_OK | os.X_OK):
         advice = "it can be searched, but neither extended nor its uses logged: check its owner, or copy it"
         yield Finding("index", "writing", "not permitted", False, advice, needed=False)
     gone = [archive for archive in built.archives if "://" not in archive and not Path(archive).exists()]
@@ -292,8 +295,9 @@ def _private(path: Path, what: str, mode: int, why: str) -> Finding:
 def _disk(place: Path | str | None) -> Iterator[Finding]:
     from m3search.encoders.bundle import user_folder
     from m3search.stores.folder import locate
+    from m3search.stores.place import beside
 
-    there = _nearest(locate(place).absolute())
+    there = _nearest(beside(locate(place)).absolute())
     free = shutil.disk_usage(there).free
     advice = f"an index takes about {ITEM_BYTES // 1000} kB an item: make room, or use --index elsewhere"
     enough = free > LOW_DISK_BYTES

@@ -5,13 +5,19 @@ from __future__ import annotations
 import runpy
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from m3search.phantoms import Phantom, write_archive
 
+if TYPE_CHECKING:
+    from tests.cluster.s3 import Server
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+_prefixes = count()
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +65,26 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         except milvus.Unavailable as error:
             pytest.skip(str(error))
         yield running.address
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real S3 server on loopback; for tests marked `cluster`."""
+    from tests.cluster import s3
+
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(s3.server(tmp_path_factory.mktemp("s3")))
+        except s3.Unavailable as error:
+            pytest.skip(str(error))
+        yield running
+
+
+@pytest.fixture
+def on_s3(s3_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address where nothing is yet, s3://BUCKET/PREFIX, which the environment reaches; the cache is empty."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("M3SEARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("M3SEARCH_STATE", str(tmp_path / "state"))
+    return f"s3://m3search/{tmp_path.name}-{next(_prefixes)}"

@@ -1,5 +1,6 @@
 """Object storage and whatever else fsspec knows: s3://bucket/prefix, gs://…, az://…, sftp://…
 
+S3 is reached as indexes there are, by pyarrow and the same environment; the others by fsspec's drivers.
 Who may read is for fsspec and its drivers to know, from the environment or their own configuration: an address with a
 password in it would end in a shell's history and in the index.
 """
@@ -24,6 +25,7 @@ from m3search.formats.storage import failure_of
 from m3search.indexer.archives.base import NOTHING, Access, FileStat, InReach, Vouched
 from m3search.indexer.archives.containers import is_container
 from m3search.indexer.archives.described import describe
+from m3search.stores.place import S3, file_system
 
 if TYPE_CHECKING:
     from m3search.indexer.archives.manifest import Row
@@ -156,14 +158,17 @@ class Fetching:
     def _open(self) -> tuple[Any, str]:
         try:
             from fsspec.core import url_to_fs
+            from fsspec.implementations.arrow import ArrowFSWrapper
         except ModuleNotFoundError:
             raise MissingExtra(f"{self.location} needs fsspec: pip install 'm3search[remote]'") from None
+        if self.location.startswith(S3):
+            return ArrowFSWrapper(file_system()), self.location.removeprefix(S3)
         try:
             system, base = url_to_fs(self.location)
         except ImportError:
             scheme = urlsplit(self.location).scheme
             raise MissingExtra(
-                f"{scheme}:// needs its driver for fsspec: pip install 'm3search[remote]' s3fs (or gcsfs, adlfs, …)"
+                f"{scheme}:// needs its driver for fsspec: pip install 'm3search[remote]' gcsfs (or adlfs, …)"
             ) from None
         except ValueError:
             raise UsageError(f"fsspec knows no storage by the address {self.location}") from None

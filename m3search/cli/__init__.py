@@ -28,6 +28,13 @@ def main() -> None:
         place = f"{error.filename}: " if error.filename else ""
         sys.stderr.write(f"m3search: {place}{error.strerror or error}\n")
         sys.exit(1)
+    except RuntimeError as error:
+        from m3search.stores.place import AWAY
+
+        if AWAY not in str(error):
+            raise
+        sys.stderr.write("m3search: the index's storage went away, or refuses; what was stored stays, run again\n")
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.stderr.write("m3search: interrupted; what was stored stays, run again to continue\n")
         sys.exit(130)

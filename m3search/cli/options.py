@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from m3search.indexer import Allowance
 
 IndexOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--index", help="Index folder. Default: $M3SEARCH_INDEX, else the nearest .m3search upwards, else here."
+        "--index",
+        help="Index folder, or s3://BUCKET/PREFIX. Default: $M3SEARCH_INDEX, else the nearest .m3search upwards, else "
+        "here.",
+        metavar="FOLDER",
     ),
 ]
 ModelOption = Annotated[

@@ -13,6 +13,7 @@ from m3search.cli.options import IndexOption, StoreOption
 from m3search.errors import MissingExtra
 
 if TYPE_CHECKING:
+    from m3search.stores.place import Place
     from m3search.web.server import Running
 
 BurnedIn = Literal["mask", "quarantine", "keep"]
@@ -92,7 +93,7 @@ def serve(
     run_server(settings, new_token=new_token, ready=lambda server, _: _greet(server, settings.index))
 
 
-def _serve_assistant(index: Path | None, store: str | None) -> None:
+def _serve_assistant(index: str | None, store: str | None) -> None:
     try:
         from m3search.web.assistant import assistant
     except ModuleNotFoundError as error:
@@ -107,10 +108,13 @@ def _serve_assistant(index: Path | None, store: str | None) -> None:
         live.close()
 
 
-def _greet(server: Running, index: Path) -> None:
+def _greet(server: Running, index: Place) -> None:
     """The link with the token, for a terminal alone: what goes to a file or a journal must not hold it."""
+    from m3search.stores.place import beside
+    from m3search.web.access import NAME
+
     if sys.stdout.isatty():
         typer.echo(f"open  {server.link}\nstop  Ctrl-C")
     else:
-        typer.echo(f"m3search answers at {server.url}; its token is in {index / 'serve.token'}")
+        typer.echo(f"m3search answers at {server.url}; its token is in {beside(index) / NAME}")
     sys.stdout.flush()

@@ -10,27 +10,48 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
+
+from m3search.errors import NoIndex
 
 KEY_BYTES = 32
 PSEUDONYM_HEX = 16  # 64 bits: a collision among 10 million patients has a chance of 3 in a million
 
 
+class KeyFile(Protocol):
+    """A `Path`, or what stands for one on other storage."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read_bytes(self) -> bytes: ...
+
+
 class Pseudonyms:
-    """Keyed pseudonyms of one index. `key_file` is created with mode 600 where it is missing."""
+    """Keyed pseudonyms of one index. `key_file` is created with mode 600 where it is missing, on this machine alone."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     @classmethod
-    def load(cls, key_file: Path) -> Pseudonyms:
+    def load(cls, key_file: KeyFile) -> Pseudonyms:
         """The pseudonyms of the index whose key lies in `key_file`.
 
         Raises:
+            NoIndex: an index on S3 has lost it.
             OSError: the key file can be neither read nor created.
         """
-        if not key_file.exists() or not key_file.stat().st_size:  # empty: its disk was full, or its writer was killed
-            _write_key(key_file, secrets.token_bytes(KEY_BYTES))
-        return cls(key_file.read_bytes())
+        if isinstance(key_file, Path) and (not key_file.exists() or not key_file.stat().st_size):
+            _write_key(key_file, cls.new_key())  # empty: its disk was full, or its writer was killed
+        try:
+            return cls(key_file.read_bytes())
+        except FileNotFoundError:
+            raise NoIndex(f"{key_file} is missing; restore it: without it no patient is recognised again") from None
+
+    @staticmethod
+    def new_key() -> bytes:
+        """For a new index."""
+        return secrets.token_bytes(KEY_BYTES)
 
     def of(self, identifier: str) -> str:
         """16 hexadecimal digits; "" for ""."""

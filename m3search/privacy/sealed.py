@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from m3search.errors import MissingExtra, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+    from m3search.privacy.pseudonyms import KeyFile
 
 LINK = "study"  # key of an item's provenance under which its study's sealed UID stands
 PURPOSE = b"m3search: links to studies"
@@ -25,7 +25,7 @@ PURPOSE = b"m3search: links to studies"
 class Sealed:
     """Of one index, whose key lies in `key_file`. What it seals is ASCII, to be stored."""
 
-    def __init__(self, key_file: Path) -> None:
+    def __init__(self, key_file: KeyFile) -> None:
         self._key_file = key_file
 
     def seal(self, identifier: str) -> str:

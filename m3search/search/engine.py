@@ -25,6 +25,7 @@ from m3search.search.results import Mode, Results
 from m3search.search.standing import Sample
 from m3search.stores import audit
 from m3search.stores.folder import IndexFolder, locate
+from m3search.stores.place import sizes
 from m3search.types import Hit
 
 if TYPE_CHECKING:
@@ -288,7 +289,7 @@ class Engine:
             runs=len(runs),
             segment=SegmentStatus.of(self.store.view),
             last_run=runs[-1]["finished_at"] if runs else None,
-            bytes_on_disk=sum(file.stat().st_size for file in self.index.path.rglob("*") if file.is_file()),
+            bytes_on_disk=sum(sizes(self.index.path)),
         )
 
     def failures(self) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """Who searched, saw, deleted and took away: `audit.jsonl` in the index folder, one line per action, only added to.
 
+Objects on S3 cannot be added to: of an index there each machine keeps the log of what it did, in the folder `beside`.
+
     {"time": "2026-03-01T09:30:12.482Z", "user": "mira", "action": "search", "what": "3f9a…", "items": ["81c2…"],
      "count": 1}
 
@@ -16,12 +18,15 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from m3search.errors import IndexUnwritable
 from m3search.privacy import Pseudonyms
+from m3search.stores.place import ObjectPath, beside
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from m3search.stores.folder import IndexFolder
@@ -53,6 +58,11 @@ class Asked:
     since: str = ""  # ISO date or time, UTC
 
 
+def file_of(index: IndexFolder) -> Path:
+    """The log, which may be absent."""
+    return beside(index.path) / NAME
+
+
 def record(index: IndexFolder, action: Action, *done: tuple[str, Sequence[str]], count: int | None = None) -> None:
     """Add one line for each (what, item ids) of `done`, in one write. Nothing where the audit is off.
 
@@ -64,7 +74,7 @@ def record(index: IndexFolder, action: Action, *done: tuple[str, Sequence[str]],
     """
     if not index.manifest.audit:
         return
-    key = Pseudonyms.load(index.key_file).of if index.key_file.exists() else lambda _: ""  # a lost key is not replaced
+    key = _key(index)
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     lines = [
         _line(now, action, key(what), [key(item) for item in items], len(items) if count is None else count)
@@ -91,7 +101,7 @@ def switch(index: IndexFolder, on: bool) -> IndexFolder:
 def read(index: IndexFolder, asked: Asked | None = None) -> Iterator[Entry]:
     """Entries, oldest first. Items that the index still holds are named by their ids, others stay digests."""
     asked = asked or Asked()
-    file = index.path / NAME
+    file = file_of(index)
     if not file.exists():
         return
     pseudonyms = Pseudonyms.load(index.key_file)
@@ -111,6 +121,19 @@ def read(index: IndexFolder, asked: Asked | None = None) -> Iterator[Entry]:
                 yield replace(entry, items=tuple(id_of.get(item, item) for item in entry.items))
 
 
+def _key(index: IndexFolder) -> Callable[[str], str]:
+    """Makes keyed digests."""
+    if isinstance(index.key_file, ObjectPath):
+        return _fetched_key(index.key_file, index.manifest.created).of
+    return Pseudonyms.load(index.key_file).of if index.key_file.exists() else lambda _: ""  # a lost key is not replaced
+
+
+@lru_cache(16)
+def _fetched_key(file: ObjectPath, created: str) -> Pseudonyms:  # noqa: ARG001 - another index there has another key
+    """Fetched once: each search is logged."""
+    return Pseudonyms.load(file)
+
+
 def _entry(line: str) -> Entry | None:
     """None for a line that a full disk cut short."""
     try:
@@ -128,7 +151,7 @@ def _line(time: str, action: Action, what: str, items: Iterable[str], count: int
 
 def _append(index: IndexFolder, lines: str) -> None:
     """One write with O_APPEND: lines of processes that write at once do not mix."""
-    file, content = index.path / NAME, lines.encode()
+    file, content = file_of(index), lines.encode()
     try:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:

@@ -6,7 +6,6 @@ before, for compaction changes no answer; compacting again does what was left to
 
 from __future__ import annotations
 
-import shutil
 import time
 import warnings
 from dataclasses import dataclass, replace
@@ -17,6 +16,8 @@ from lancedb.index import FTS, BTree
 
 from m3search.stores.deletion import finish
 from m3search.stores.lance import TABLES, connect
+from m3search.stores.place import remove, sizes
+from m3search.stores.segment import begun
 from m3search.stores.tombstones import Tombstones
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ class Size:
     @classmethod
     def of(cls, index: IndexFolder) -> Size:
         """Measure an index folder."""
-        sizes = [file.stat().st_size for file in index.path.rglob("*") if file.is_file()]
+        files = sizes(index.path)
         database = connect(index.tables)
-        return cls(sum(sizes), len(sizes), sum(len(database.open_table(name).list_versions()) for name in TABLES))
+        return cls(sum(files), len(files), sum(len(database.open_table(name).list_versions()) for name in TABLES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def compact(index: IndexFolder, *, grace_s: float = GRACE_S) -> Compaction:
         NoIndex: the tombstones or the key they need are lost.
     """
     started = time.monotonic()
-    with index.lock():
+    with index.lock() as held:
         before = Size.of(index)
         tombstones = Tombstones.load(index)
         record = index.record()
@@ -76,9 +77,11 @@ def compact(index: IndexFolder, *, grace_s: float = GRACE_S) -> Compaction:
         record.optimize()
         if tombstones.pending:
             for name in ("parts", "items"):
+                held()
                 rewrite(index, name)
         time.sleep(grace_s)
         for name in TABLES:
+            held()
             forget(index, name)
         sweep(index)
         index.reader().publish(anew=True)
@@ -112,9 +115,11 @@ def forget(index: IndexFolder, name: str) -> None:
 
 def sweep(index: IndexFolder) -> None:
     """Remove temporary files, which killed writers left, and every segment: a fresh one is copied from the tables."""
-    for path in (*index.path.glob("*.tmp"), *index.segment.glob("*-*")):
+    for name in begun(index.segment):
+        remove(index.segment / name)  # a reader that has it mapped keeps it
+    for path in index.path.glob("*.tmp"):
         if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)  # a reader that has it mapped keeps it
+            remove(path)
         else:
             path.unlink(missing_ok=True)
 

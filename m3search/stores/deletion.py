@@ -71,13 +71,14 @@ def delete(index: IndexFolder, selection: Selection, *, dry_run: bool = False) -
     if dry_run:
         rows, _ = _selected(record, Tombstones.load(index), selection)
         return _deletion(rows, done=False)
-    with index.lock():
+    with index.lock() as held:
         index.forget_unfinished()
         tombstones = Tombstones.load(index)
         finish(record, tombstones)
         rows, patients = _selected(record, tombstones, selection)
         deletion = _deletion(rows, done=True)
         if rows or patients - tombstones.patients:
+            held()
             replace(tombstones.having(rows, patients), pending=True).save(index)
             record.delete(deletion.item_ids)
         index.reader().publish()

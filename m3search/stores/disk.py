@@ -6,9 +6,13 @@ import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from m3search.errors import IndexUnwritable
+from m3search.stores.place import AWAY, ObjectPath, unreachable
+
+if TYPE_CHECKING:
+    from m3search.stores.place import Place
 
 REMEDIES = {
     errno.ENOSPC: "no space is left there: free some and run again",
@@ -23,15 +27,18 @@ NATIVE = re.compile(r"\(os error (\d+)\)")  # as Rust words an error of the syst
 
 
 @contextmanager
-def writing(index: Path) -> Iterator[None]:
+def writing(index: Place) -> Iterator[None]:
     """Around what writes an index.
 
     Raises:
         IndexUnwritable: for whatever says that its disk is full, read-only or away.
+        StoreUnreachable: for what says so of object storage.
     """
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(index, ObjectPath) and AWAY in str(error):
+            raise unreachable(index) from error
         remedy = REMEDIES.get(_number(error))
         if remedy is None:
             raise

@@ -1,4 +1,4 @@
-"""The index folder, `.m3search`: where it is, what it was built with, and who may write it."""
+"""The index folder, `.m3search`, or its like on S3: where it is, what it was built with, and who may write it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import fcntl
 import json
 import os
 import platform
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m3search.errors import EncoderMismatch, IndexLocked, IndexNotFound, IndexUnwritable, NoIndex
+from m3search.privacy import Pseudonyms
+from m3search.stores.place import ObjectPath, Place, beside, place_of, remove
 
 if TYPE_CHECKING:
     from m3search.stores.lance import LanceStore
@@ -46,35 +47,35 @@ class Manifest:
     created: str = ""  # ISO 8601, UTC; filled in by `IndexFolder.create`
 
 
-def locate(explicit: Path | str | None = None) -> Path:
-    """The index folder to use, existing or not.
+def locate(explicit: Place | str | None = None) -> Place:
+    """The index to use, existing or not: a folder, or s3://BUCKET/PREFIX.
 
     In this order: `explicit`, $M3SEARCH_INDEX, the nearest `.m3search` from here upwards (as git does), ./.m3search.
     """
     if explicit is not None:
-        return Path(explicit)
+        return place_of(explicit)
     if value := os.environ.get(VARIABLE):
-        return Path(value)
+        return place_of(value)
     here = Path.cwd()
     return next((folder / NAME for folder in (here, *here.parents) if (folder / NAME).is_dir()), here / NAME)
 
 
-def is_index(folder: Path) -> bool:
+def is_index(folder: Place) -> bool:
     """Whether a folder holds an index, under whatever name, complete or not."""
     return (folder / "tables" / "items.lance").is_dir()
 
 
 @dataclass(frozen=True, slots=True)
 class IndexFolder:
-    """An index on disk: `manifest.json`, `tables/` (LanceDB), `segment/` (a fast copy), `lock`, and what `stores` and
-    `privacy` keep beside them: `pseudonym.key`, `deleted.json`, `audit.jsonl`.
+    """An index on disk or on S3: `manifest.json`, `tables/` (LanceDB), `segment/` (a fast copy), `lock` or lease, and
+    what `stores` and `privacy` keep beside them: `pseudonym.key`, `deleted.json`, `audit.jsonl`.
     """
 
-    path: Path
+    path: Place
     manifest: Manifest
 
     @classmethod
-    def create(cls, path: Path, manifest: Manifest) -> IndexFolder:
+    def create(cls, path: Place, manifest: Manifest) -> IndexFolder:
         """A new index with empty tables. The manifest is written last: a folder without one is no index yet.
 
         Raises:
@@ -83,37 +84,42 @@ class IndexFolder:
         """
         if path.exists() and not path.is_dir():
             raise NoIndex(f"{path} is a file; choose a folder with --index")
-        path.mkdir(parents=True, exist_ok=True)
+        if isinstance(path, Path):
+            path.mkdir(parents=True, exist_ok=True)
         with locked(path):
             return cls._create(path, manifest)
 
     @classmethod
-    def _create(cls, path: Path, manifest: Manifest) -> IndexFolder:
+    def _create(cls, path: Place, manifest: Manifest) -> IndexFolder:
         from m3search.stores.lance import LanceStore
 
         if (path / "manifest.json").exists():
             raise NoIndex(f"{path} already is an index")
         tables = path / "tables"
         if is_index(path):  # left by a killed `create`, unless there is something in it
-            committed = any((tables / "items.lance" / "_versions").glob("*.manifest"))  # else killed while making it
+            committed = list((tables / "items.lance" / "_versions").glob("*.manifest"))  # else killed while making it
             if committed and LanceStore.open(tables).count():
                 raise NoIndex(f"{path} holds an index without manifest.json; restore that, or choose another folder")
-            shutil.rmtree(tables)
-        shutil.rmtree(path / "segment", ignore_errors=True)
-        path.chmod(0o700)  # embeddings are treated as patient data
+            remove(tables)
+        remove(path / "segment")
+        if isinstance(path, Path):
+            path.chmod(0o700)  # embeddings are treated as patient data
         LanceStore.create(tables, manifest.dim)
         created = manifest.created or datetime.now(UTC).isoformat(timespec="seconds")
         folder = cls(path, replace(manifest, created=created))
+        if isinstance(folder.key_file, ObjectPath) and not folder.key_file.exists():
+            folder.key_file.write_bytes(Pseudonyms.new_key())  # no two make one: this one holds the lease
         folder._write_manifest()
         return folder
 
     @classmethod
-    def open(cls, path: Path) -> IndexFolder:
+    def open(cls, path: Place) -> IndexFolder:
         """An existing index. Reads only the manifest.
 
         Raises:
             IndexNotFound: no index here.
             NoIndex: its manifest is damaged, or written by a later m3search.
+            StoreUnreachable: it lies on S3, which is away or refuses.
         """
         try:
             content = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
@@ -127,22 +133,24 @@ class IndexFolder:
             raise NoIndex(f"index {path}: manifest.json is damaged ({type(error).__name__}); index again") from error
 
     @property
-    def tables(self) -> Path:
-        """Folder of the LanceDB tables."""
+    def tables(self) -> Place:
+        """Where the LanceDB tables are."""
         return self.path / "tables"
 
     @property
-    def segment(self) -> Path:
-        """Folder of the segments, which may be absent."""
+    def segment(self) -> Place:
+        """Where the segments are, which may be absent."""
         return self.path / "segment"
 
     @property
     def scratch(self) -> Path:
-        """Where an index run may copy files to while it reads them. What a killed run leaves, the next removes."""
-        return self.path / "scratch.tmp"
+        """Where an index run may copy files to while it reads them, on this machine. What a killed run leaves, the
+        next removes.
+        """
+        return beside(self.path) / "scratch.tmp"
 
     @property
-    def key_file(self) -> Path:
+    def key_file(self) -> Place:
         """The secret that pseudonyms are keyed with; made and read by `privacy`."""
         return self.path / "pseudonym.key"
 
@@ -199,8 +207,11 @@ class IndexFolder:
         folder._write_manifest()
         return folder
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Be the only writer while the context lasts. Released by the system when the process dies, however it dies.
+    def lock(self) -> AbstractContextManager[Callable[[], None]]:
+        """Be the only writer while the context lasts. Released by the system when the process dies, however it dies;
+        on S3 it expires then: see `lease`.
+
+        Yields what raises IndexLocked where it was lost, which on a disk it cannot be.
 
         Raises:
             IndexLocked: another run holds it; names its process id.
@@ -221,12 +232,18 @@ class IndexFolder:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the file `lock` of a folder.
+def locked(folder: Place) -> Iterator[Callable[[], None]]:
+    """Holds the file `lock` of a folder, or the lease of a place on S3. Yields what `IndexFolder.lock` yields.
 
     A POSIX record lock, not flock: flock is inherited by forked workers, so a worker that outlives a killed run would
     go on holding the index.
     """
+    if isinstance(folder, ObjectPath):
+        from m3search.stores.lease import leased
+
+        with leased(folder) as check:
+            yield check
+        return
     path = (folder / "lock").resolve()
     if path in _locked_here:  # must not open the file: closing it again would release the lock that is held
         raise IndexLocked(f"index {folder} is being written by this very process ({os.getpid()})")
@@ -246,13 +263,20 @@ def locked(folder: Path) -> Iterator[None]:
             file.truncate(0)
             file.write(f"{os.getpid()} of {platform.node()}, since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
             file.flush()
-            yield
+            yield _held
         finally:
             _locked_here.discard(path)
 
 
-def write_atomically(path: Path, content: str) -> None:
+def _held() -> None:
+    """A lock of the system is not lost."""
+
+
+def write_atomically(path: Place, content: str) -> None:
     """Replace a text file so that a reader, or a crash, sees the old or the new content and nothing between."""
+    if isinstance(path, ObjectPath):
+        path.write_bytes(content.encode())
+        return
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:

@@ -11,9 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m3search.errors import IndexNotFound
@@ -21,6 +19,7 @@ from m3search.filters import to_sql
 
 if TYPE_CHECKING:
     from m3search.filters import Filter
+    from m3search.stores.place import Place
 
 INDEX_FROM = 20_000  # items; below, all texts are scanned in a fraction of a second
 SPARE = 32  # hits asked for beyond k, among which ties are settled
@@ -42,7 +41,7 @@ class TextHit:
     text: str
 
 
-def build(tables: Path, index_from: int = INDEX_FROM) -> bool:
+def build(tables: Place, index_from: int = INDEX_FROM) -> bool:
     """Make the index where there are enough items and none yet; LanceDB's `optimize` keeps it up to date.
 
     Returns whether there is one now. One commit.
@@ -61,7 +60,7 @@ def build(tables: Path, index_from: int = INDEX_FROM) -> bool:
 class FullText:
     """Searches the texts of one index. Reads the newest commit at each call."""
 
-    def __init__(self, tables: Path) -> None:
+    def __init__(self, tables: Place) -> None:
         """`tables`: the record's folder.
 
         Raises:
@@ -143,10 +142,10 @@ def stems(text: str) -> list[str]:
     return [re.sub(r"(?<=[a-rt-z])s$", "", word) for word in WORD.findall(text.lower()) if word not in STOP_WORDS]
 
 
-def _items(tables: Path) -> Any:
-    import lancedb
+def _items(tables: Place) -> Any:
+    from m3search.stores.lance import connect
 
-    return lancedb.connect(str(tables), read_consistency_interval=timedelta(0)).open_table("items")
+    return connect(tables).open_table("items")
 
 
 def _indexed(table: Any) -> bool:

@@ -1,13 +1,11 @@
-"""The system of record: four LanceDB tables in one folder, every write one atomic commit."""
+"""The system of record: four LanceDB tables in one folder or below one address, every write one atomic commit."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lancedb
@@ -19,12 +17,14 @@ from m3search.errors import IndexNotFound
 from m3search.filters import to_sql
 from m3search.stores import schema
 from m3search.stores.base import BLOCK, Capabilities, Neighbours, check_queries, evenly, rank, shortlist
+from m3search.stores.place import remove, storage_options
 from m3search.stores.tally import merged, tally
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from m3search.filters import Filter
+    from m3search.stores.place import Place
     from m3search.types import Float32
 
     Float16 = npt.NDArray[np.float16]
@@ -36,9 +36,10 @@ SCALAR_INDEX_FROM = 20_000  # rows; below, scanning the key column is as fast as
 READERS_KEEP = timedelta(minutes=10)  # how long a reader that opened an older version may go on reading it
 
 
-def connect(tables: Path) -> Any:
-    """The database of a folder, local; tables made through it keep the ids of their rows."""
-    return lancedb.connect(str(tables), read_consistency_interval=timedelta(0), storage_options=STABLE_ROW_IDS)
+def connect(tables: Place) -> Any:
+    """The database of a folder or address; tables made through it keep the ids of their rows."""
+    options = STABLE_ROW_IDS | storage_options(tables)
+    return lancedb.connect(str(tables), read_consistency_interval=timedelta(0), storage_options=options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +59,16 @@ class LanceStore:
 
     capabilities = Capabilities()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         """Use `open` or `create`."""
-        # Every read looks for commits of other processes first; on a local disk that costs microseconds.
+        # Every read looks for commits of other processes first: microseconds on a local disk, a request on S3.
         self._path = path
         self._database = connect(path)
         self._items = self._database.open_table("items")
         self.dim: int = self._items.schema.field("vector").type.list_size
 
     @classmethod
-    def create(cls, path: Path, dim: int) -> LanceStore:
+    def create(cls, path: Place, dim: int) -> LanceStore:
         """New, empty tables in `path`, made if absent. Finishes what a killed `create` left.
 
         Raises:
@@ -83,12 +84,12 @@ class LanceStore:
         }
         database = connect(path)
         for name in TABLES:
-            shutil.rmtree(path / f"{name}.lance", ignore_errors=True)
+            remove(path / f"{name}.lance")
             database.create_table(name, schema=schemas[name])
         return cls(path)
 
     @classmethod
-    def open(cls, path: Path) -> LanceStore:
+    def open(cls, path: Place) -> LanceStore:
         """The tables in `path`.
 
         Raises:

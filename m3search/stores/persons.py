@@ -7,16 +7,16 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m3search.privacy import findings
 from m3search.stores import audit
+from m3search.stores.place import ObjectPath
 from m3search.stores.tombstones import NAME as TOMBSTONES
 from m3search.stores.tombstones import Tombstones
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pyarrow as pa
 
     from m3search.stores.folder import IndexFolder
@@ -51,7 +51,8 @@ NOT_GUARANTEED = (
     "Names of folders and files are masked only where a header or a manifest states what they hold.",
     "The path of each archive is stored as given, and so are times of change and sizes of files.",
     "Who can read the index folder can read all of it, and who can write it can change the audit log.",
-    "Copies made elsewhere are out of reach: exports, contact sheets, backups, snapshots of the file system.",
+    "Copies made elsewhere are out of reach: exports, contact sheets, backups, snapshots of the file system. Of an "
+    "index on S3 a machine that searches keeps a copy of the newest segment, until it finds a newer one.",
 )
 
 
@@ -140,12 +141,15 @@ def _alike(rows: pa.Table) -> Alike:
 
 
 def _states(index: IndexFolder, provenance: list[str | None]) -> Iterator[State]:
-    yield _mode("index folder", index.path, 0o077)
-    if index.key_file.exists():
-        yield _mode("pseudonym key", index.key_file, 0o077)
+    if isinstance(index.path, ObjectPath):
+        yield State("index", "on S3: who may read it is for the bucket's policy to say; its log is this machine's own")
     else:
+        yield _mode("index folder", index.path, 0o077)
+    if isinstance(index.key_file, Path) and index.key_file.exists():
+        yield _mode("pseudonym key", index.key_file, 0o077)
+    elif not index.key_file.exists():
         yield State("pseudonym key", "missing: restore it, or pseudonyms cannot be made again", ok=False)
-    log = index.path / audit.NAME
+    log = audit.file_of(index)
     yield State("audit", "on" if index.manifest.audit else 'off: "m3search audit --on"', ok=index.manifest.audit)
     if log.exists():
         yield _mode("audit log", log, 0o077)

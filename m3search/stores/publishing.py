@@ -1,7 +1,9 @@
 """Making a segment: copied from the record at a version, built in steps that can be resumed, put in place at once.
 
 The work lies in `segment/<name>.part/`. A step is done when its file has its name, and is not done again: a build that
-was killed goes on where it stood. The last step renames the folder, so that a reader sees a whole segment or none.
+was killed goes on where it stood. The last step renames the folder, so that a reader sees a whole segment or none. Of
+an index on S3 the work lies on this machine, and the last step uploads it, the manifest last.
+
 Readers and the writer go on meanwhile; what is committed during the build is younger than the segment (`view.py`).
 """
 
@@ -22,8 +24,10 @@ import pyarrow as pa
 from m3search.errors import IndexLocked
 from m3search.stores import faiss, schema
 from m3search.stores.coded import coded
+from m3search.stores.copies import keep
 from m3search.stores.folder import locked
-from m3search.stores.segment import LEFT_OUT, Segment, name_of, names, sha256, state_of
+from m3search.stores.place import ObjectPath, Place, beside, remove
+from m3search.stores.segment import LEFT_OUT, Segment, begun, name_of, names, sha256, state_of
 from m3search.stores.tuning import QUERIES, TARGET, Tuning, tune
 from m3search.stores.view import View
 
@@ -59,7 +63,7 @@ class Policy:
 
 
 def publish(
-    root: Path, tables: Path, record: LanceStore, policy: Policy | None = None, *, anew: bool = False
+    root: Place, tables: Place, record: LanceStore, policy: Policy | None = None, *, anew: bool = False
 ) -> Segment | None:
     """A segment that serves the record as it is now: the newest one, or a new one, after which the others go.
 
@@ -75,17 +79,18 @@ def publish(
     if (serving := _serving(root, tables, record, policy, anew)) is not None:
         _retire_late(root, serving)
         return serving
-    root.mkdir(parents=True, exist_ok=True)
+    if isinstance(root, Path):
+        root.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(root):
+        with locked(root) as held:
             if (serving := _serving(root, tables, record, policy, anew)) is not None:  # made while this one waited
                 return serving
-            return _build(root, tables, record, policy, anew)
+            return _build(root, tables, record, policy, anew, held)
     except IndexLocked:
         return None
 
 
-def _serving(root: Path, tables: Path, record: LanceStore, policy: Policy, anew: bool) -> Segment | None:
+def _serving(root: Place, tables: Place, record: LanceStore, policy: Policy, anew: bool) -> Segment | None:
     segment = Segment.newest(root)
     if segment is None:
         return None
@@ -97,12 +102,15 @@ def _serving(root: Path, tables: Path, record: LanceStore, policy: Policy, anew:
     return segment if view is not None and policy.suffices(view) else None
 
 
-def _build(root: Path, tables: Path, record: LanceStore, policy: Policy, anew: bool) -> Segment | None:
-    work = None if anew else _unfinished(root, record)
+def _build(
+    root: Place, tables: Place, record: LanceStore, policy: Policy, anew: bool, held: Callable[[], None]
+) -> Segment | None:
+    here = beside(root)
+    work = None if anew else _unfinished(here, record)
     if work is None:
-        for path in root.glob(f"*{PART}"):
+        for path in here.glob(f"*{PART}"):
             shutil.rmtree(path, ignore_errors=True)
-        work = _copy(root, tables, record)
+        work = _copy(here, tables, record)
         if work is None:
             return None
     try:
@@ -111,36 +119,54 @@ def _build(root: Path, tables: Path, record: LanceStore, policy: Policy, anew: b
         if work.exists():
             raise
         return None  # swept away by a compaction
-    final = work.with_suffix("")
-    shutil.rmtree(final, ignore_errors=True)  # a damaged one
-    work.rename(final)
-    _sync(root)
+    final = root / work.with_suffix("").name
+    if isinstance(final, Path):
+        shutil.rmtree(final, ignore_errors=True)  # a damaged one
+        work.rename(final)
+        _sync(here)
+    else:
+        held()
+        _upload(work, final)
+        keep(work, final)
     _retire(root, final.name)
     return Segment.newest(root)
 
 
-def _retire(root: Path, kept: str) -> None:
-    """Remove every other segment. Renamed first: one that a kill left half removed would be taken for damaged."""
-    for name in names(root):
-        if name != kept:
-            shutil.rmtree(root / f"{name}{OLD}", ignore_errors=True)
-            (root / name).rename(root / f"{name}{OLD}")
-    for path in root.glob(f"*{OLD}"):
-        shutil.rmtree(path, ignore_errors=True)  # a reader that has it mapped keeps it
+def _upload(work: Path, final: ObjectPath) -> None:
+    """Its manifest last: a segment without one is none."""
+    (final / "manifest.json").unlink(missing_ok=True)  # of a damaged one
+    for path in sorted(work.iterdir(), key=lambda path: (path.name == "manifest.json", path.name)):
+        (final / path.name).upload(path)
 
 
-def _retire_late(root: Path, serving: Segment) -> None:
+def _retire(root: Place, kept: str) -> None:
+    """Remove every other segment, out of sight first: one that a kill left half removed would be taken for damaged."""
+    for name in _others(root, kept):
+        place = root / name
+        if isinstance(place, ObjectPath):
+            (place / "manifest.json").unlink(missing_ok=True)
+        elif not name.endswith(OLD):
+            remove(old := place.with_name(f"{name}{OLD}"))
+            place = place.rename(old)
+        remove(place)  # a reader that has it mapped, or a copy of it, keeps it
+
+
+def _retire_late(root: Place, serving: Segment) -> None:
     """Remove what a build left that was killed once its segment was in place."""
-    if names(root) == [serving.path.name] and not any(root.glob(f"*{OLD}")):
+    if not _others(root, serving.path.name):
         return
     with suppress(IndexLocked), locked(root):
         if names(root)[-1:] == [serving.path.name]:
             _retire(root, serving.path.name)
 
 
-def _unfinished(root: Path, record: LanceStore) -> Path | None:
+def _others(root: Place, kept: str) -> list[str]:
+    return [name for name in begun(root) if name != kept and not name.endswith(PART)]
+
+
+def _unfinished(here: Path, record: LanceStore) -> Path | None:
     """The work of a killed build that is worth going on with: its copy is whole, and not older than the record."""
-    for work in sorted(root.glob(f"*{PART}"), reverse=True):
+    for work in sorted(here.glob(f"*{PART}"), reverse=True):
         with suppress(OSError, ValueError, EOFError, pa.ArrowException):  # EOFError: an empty file
             row_ids = np.load(work / "row_ids.npy", mmap_mode="r")  # written last of the copy
             changes = record.changes(int(work.name.partition("-")[0]), row_ids, ["item_id"])
@@ -149,7 +175,7 @@ def _unfinished(root: Path, record: LanceStore) -> Path | None:
     return None
 
 
-def _copy(root: Path, tables: Path, record: LanceStore) -> Path | None:
+def _copy(here: Path, tables: Place, record: LanceStore) -> Path | None:
     """The first step: rows in the order of their ids, the columns that filters ask about, and Lance's ids of the rows.
 
     None where commits came between, so that the copy has no one state.
@@ -159,7 +185,7 @@ def _copy(root: Path, tables: Path, record: LanceStore) -> Path | None:
     version, items, parts = record.everything(columns)
     if state is None or state_of(tables) != state:
         return None
-    work = root / (name_of(version, state) + PART)
+    work = here / (name_of(version, state) + PART)
     work.mkdir()
     items = items.sort_by("item_id")
     _write(work / "items.arrow", items.drop_columns(["_rowid"]))

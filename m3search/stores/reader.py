@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from m3search.errors import IndexNotFound
 from m3search.stores.base import Capabilities, Neighbours
+from m3search.stores.place import ObjectPath
 from m3search.stores.segment import Segment, names, stamp_of, state_of
 from m3search.stores.view import View
 
@@ -18,20 +19,25 @@ if TYPE_CHECKING:
 
     from m3search.filters import Filter
     from m3search.stores.lance import LanceStore
+    from m3search.stores.place import Place
     from m3search.stores.publishing import Policy
     from m3search.types import Float32
+
+
+LOOK_S = 1.0
 
 
 class Reader:
     """A `VectorStore` with the record's reading methods. Writes go to the record and are visible at once.
 
-    Each call looks whether something was committed (some 40 microseconds). lancedb is imported when the record is first
-    needed: no segment, a stale one, a column the segment leaves out, a write.
+    Each call looks whether something was committed (some 40 microseconds); on S3, where a look is several requests, the
+    first call of each second does, and a commit by another process is seen within LOOK_S. lancedb is imported when the
+    record is first needed: no segment, a stale one, a column the segment leaves out, a write.
     """
 
     capabilities = Capabilities(exact=False)
 
-    def __init__(self, tables: Path, segments: Path, policy: Policy | None = None, device: str | None = None) -> None:
+    def __init__(self, tables: Place, segments: Place, policy: Policy | None = None, device: str | None = None) -> None:
         """
         Args:
             tables: the record's folder.
@@ -50,6 +56,7 @@ class Reader:
         self._device = device
         self._segment: Segment | None = None
         self._last: tuple[object, View | None] | None = None
+        self._looked: tuple[float, tuple[object, list[str]]] | None = None  # on S3: when, and what `_stamp` was then
         self._looking = Lock()
 
     @cached_property
@@ -62,13 +69,22 @@ class Reader:
     @property
     def view(self) -> View | None:
         """The newest segment as the tables are now; None where there is none, or most of it has changed."""
-        newest = names(self._segments)[-1:]
-        now = (stamp_of(self._tables), newest)
+        now = self._stamp()
         if (last := self._last) is None or last[0] != now:
             with self._looking:  # a commit under load: one thread looks, the others wait for what it finds
                 if (last := self._last) is None or last[0] != now:
-                    last = self._last = (now, self._look(newest))
+                    last = self._last = (now, self._look(now[1]))
         return last[1]
+
+    def _stamp(self) -> tuple[object, list[str]]:
+        """What is other after each commit and each publication; the second is the newest segment's name, if any."""
+        if (looked := self._looked) is not None and time.monotonic() - looked[0] < LOOK_S:
+            return looked[1]
+        begun = time.monotonic()
+        now = stamp_of(self._tables), names(self._segments)[-1:]
+        if isinstance(self._tables, ObjectPath):
+            self._looked = begun, now
+        return now
 
     def _look(self, newest: Sequence[str]) -> View | None:
         if not newest or (state := state_of(self._tables)) is None:
@@ -93,7 +109,7 @@ class Reader:
         from m3search.stores.publishing import publish
 
         with self._looking:
-            self._segment, self._last = None, None  # a damaged one may be replaced under its name
+            self._segment, self._last, self._looked = None, None, None  # a damaged one may be replaced under its name
         return publish(self._segments, self._tables, self.record, self._policy, anew=anew)
 
     # VectorStore ------------------------------------------------------------------------------------------------------
@@ -103,10 +119,13 @@ class Reader:
     def upsert(self, rows: pa.Table | Sequence[Mapping[str, Any]]) -> None:
         """See `VectorStore`."""
         self.record.upsert(rows)
+        self._looked = None
 
     def delete(self, item_ids: Sequence[str]) -> int:
         """See `VectorStore`."""
-        return self.record.delete(item_ids)
+        removed = self.record.delete(item_ids)
+        self._looked = None
+        return removed
 
     def search(self, queries: Float32, k: int, where: Filter | None = None) -> list[Neighbours]:
         """See `VectorStore`."""

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from m3search.stores.base import Neighbours, RemoteStore
     from m3search.stores.folder import IndexFolder
     from m3search.stores.lance import LanceStore
+    from m3search.stores.place import Place
     from m3search.types import Float32
 
 NOTES = "replicas.json"
@@ -125,7 +125,7 @@ class Replica(Reader):
     Items that were written since are not found, and those deleted since are left out.
     """
 
-    def __init__(self, tables: Path, segments: Path, store: RemoteStore) -> None:
+    def __init__(self, tables: Place, segments: Place, store: RemoteStore) -> None:
         super().__init__(tables, segments)
         self._store = store
         self.capabilities = store.capabilities

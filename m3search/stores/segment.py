@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,13 +25,18 @@ from m3search.errors import MissingExtra
 from m3search.stores import faiss, schema
 from m3search.stores.base import MARGIN, shortlist
 from m3search.stores.chosen import Chosen
+from m3search.stores.copies import local
+from m3search.stores.place import ObjectPath
 from m3search.stores.selection import Selections
 from m3search.stores.torch_flat import TorchFlat
 from m3search.stores.tuning import Tuning
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
 
+    from m3search.stores.place import Place
     from m3search.types import Float32
 
     Bool = npt.NDArray[np.bool_]
@@ -44,7 +48,7 @@ FEW = 2048  # matching rows that are scored one and all: about what a search of 
 TOGETHER = 1024  # queries whose nearest lists are looked at together
 
 
-def state_of(tables: Path) -> str | None:
+def state_of(tables: Place) -> str | None:
     """A digest of what is committed to `items` and `parts`, or None where that cannot be told.
 
     Lance commits by adding one manifest to `_versions` (https://lance.org/format/table), which names the data files.
@@ -52,7 +56,7 @@ def state_of(tables: Path) -> str | None:
     digest = hashlib.sha256()
     for table in ("items", "parts"):
         try:
-            manifests = sorted((tables / f"{table}.lance" / "_versions").glob("*.manifest"))
+            manifests: list[Any] = sorted((tables / f"{table}.lance" / "_versions").glob("*.manifest"))
             if not manifests:
                 return None
             digest.update("/".join([table, *(path.name for path in manifests)]).encode())
@@ -63,8 +67,12 @@ def state_of(tables: Path) -> str | None:
     return digest.hexdigest()[:32]
 
 
-def stamp_of(tables: Path) -> object:
-    """What changes with every commit to `items` and `parts`, and costs microseconds: see `state_of`."""
+def stamp_of(tables: Place) -> object:
+    """What changes with every commit to `items` and `parts`, and costs microseconds: see `state_of`. On S3 it costs two
+    requests.
+    """
+    if isinstance(tables, ObjectPath):
+        return [(tables / f"{table}.lance" / "_versions").files() for table in ("items", "parts")]
     stamps: list[object] = []
     for table in ("items", "parts"):
         versions = f"{tables}/{table}.lance/_versions"  # text: paths as objects cost more than the system's calls
@@ -79,10 +87,19 @@ def name_of(version: int, state: str) -> str:
     return f"{version:012}-{state}"
 
 
-def names(root: Path) -> list[str]:
+def names(root: Place) -> list[str]:
     """The finished segments under `root`, oldest first."""
+    if isinstance(root, ObjectPath):  # a manifest is uploaded last
+        return [name for name in root.folders() if "-" in name and (root / name / "manifest.json").is_file()]
+    return [name for name in begun(root) if "." not in name]
+
+
+def begun(root: Place) -> list[str]:
+    """The folders of segments under `root`, finished or not, oldest first."""
+    if isinstance(root, ObjectPath):  # some servers go on listing folders that are empty
+        return [name for name in root.folders() if "-" in name and (root / name).files()]
     with suppress(OSError):
-        return sorted(name for name in os.listdir(root) if "-" in name and "." not in name)  # noqa: PTH208 - as above
+        return sorted(name for name in os.listdir(root) if "-" in name)  # noqa: PTH208 - as above
     return []
 
 
@@ -129,11 +146,11 @@ class Segment:
                     self.tuning = Tuning.from_json(self.manifest["tuning"])
 
     @classmethod
-    def newest(cls, root: Path, device: str | None = None) -> Segment | None:
+    def newest(cls, root: Place, device: str | None = None) -> Segment | None:
         """The newest segment under `root` that can be read, or None."""
         for name in reversed(names(root)):
             with suppress(OSError, ValueError, KeyError, TypeError, RuntimeError, pa.ArrowException):
-                return cls(root / name, device)  # else just replaced, or damaged: an older one or the record answers
+                return cls(local(root / name), device)  # else just replaced, or damaged: an older one serves, or none
         return None
 
     def __len__(self) -> int:
@@ -277,7 +294,7 @@ def _by_flat(index: faiss.FlatIndex | TorchFlat, queries: Float32, k: int, allow
         wanted = min(4 * wanted, matching)
 
 
-def damaged_files(path: Path) -> list[str]:
+def damaged_files(path: Place) -> list[str]:
     """Names of the files of a segment whose bytes are not those that were written."""
     manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     return [
@@ -287,7 +304,7 @@ def damaged_files(path: Path) -> list[str]:
     ]
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Place) -> str:
     """Of a file's bytes, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

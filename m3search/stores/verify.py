@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +16,13 @@ import numpy as np
 from m3search.errors import NoIndex
 from m3search.stores import schema
 from m3search.stores.lance import connect
-from m3search.stores.segment import damaged_files
+from m3search.stores.place import ObjectPath
+from m3search.stores.segment import begun, damaged_files, names
 from m3search.stores.tombstones import NAME, Tombstones
 
 if TYPE_CHECKING:
     from m3search.stores.folder import IndexFolder
+    from m3search.stores.place import Place
     from m3search.stores.reader import Reader
 
 BATCH = 8192  # rows looked at together
@@ -88,6 +89,8 @@ class _Verifier:
             return _check(
                 "pseudonym key", "missing", "restore pseudonym.key: without it no patient is recognised again"
             )
+        if isinstance(file, ObjectPath):
+            return Check("pseudonym key", "there; who may read it is for the bucket's policy to say")
         if file.stat().st_mode & 0o077:
             return _check("pseudonym key", "others may read it", "chmod 600 pseudonym.key in the index folder")
         return Check("pseudonym key", "there, readable by its owner alone")
@@ -143,7 +146,7 @@ class _Verifier:
 
     def _segment(self) -> Iterator[Check]:
         reader = self._index.reader()
-        folders = [path.parent for path in self._index.segment.glob("*/manifest.json") if not path.parent.suffix]
+        folders = [self._index.segment / name for name in names(self._index.segment)]
         damaged = [f"{folder.name}/{name}" for folder in folders for name in _damaged(folder)]
         if not folders:
             yield Check("segment", "none: searches read the tables")
@@ -214,9 +217,8 @@ class _Verifier:
         return _check(f"deleted items in table {name}", found, COMPACT if holding else "")
 
     def _leftovers(self) -> Check:
-        segment = self._index.segment
-        left = (*self._index.path.glob("*.tmp"), *segment.glob("*.part"), *segment.glob("*.old"))
-        found = [path.name for path in left]
+        parts = {*begun(root := self._index.segment)} - {*names(root)}
+        found = [*(path.name for path in self._index.path.glob("*.tmp")), *parts]
         return _check("leftovers of killed runs", _named(found) or "none", COMPACT if found else "")
 
     def _table(self, name: str) -> Any:
@@ -264,7 +266,7 @@ def _unlike(copy: Any, original: Any) -> set[str]:
     return {(rows[0] | rows[1])[key] for key in rows[0].keys() ^ rows[1].keys()}
 
 
-def _damaged(folder: Path) -> list[str]:
+def _damaged(folder: Place) -> list[str]:
     try:
         return damaged_files(folder)
     except (OSError, ValueError, KeyError):

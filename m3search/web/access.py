@@ -16,19 +16,20 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from m3search.errors import IndexUnwritable
+from m3search.stores.place import Place, beside
 
 NAME = "serve.token"
 SESSION_S = 12 * 3600
 COOKIE = "m3search"  # and the port: cookies are shared by all ports of a host
 
 
-def load_token(index: Path, *, anew: bool = False) -> tuple[str, bool]:
+def load_token(index: Place, *, anew: bool = False) -> tuple[str, bool]:
     """The token of an index, and whether it was made just now.
 
     Raises:
         IndexUnwritable: it can be neither read nor made.
     """
-    file = index / NAME
+    file = beside(index) / NAME
     try:
         if not anew and (token := _read(file)):
             file.chmod(0o600)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
 from m3search.search import Engine
 from m3search.stores.folder import IndexFolder
+from m3search.stores.place import ObjectPath, Place
+from m3search.stores.reader import LOOK_S
 
 R = TypeVar("R")
 
@@ -30,10 +32,11 @@ class _Opened:
 class Live:
     """`engine` is the one for now; `run` calls what takes time in a thread."""
 
-    def __init__(self, index: Path, threads: int, store: str | None = None) -> None:
+    def __init__(self, index: Place, threads: int, store: str | None = None) -> None:
         """`store` is the address of a published copy. Raises IndexNotFound, NoIndex, EncoderMismatch."""
         self._path = index
         self._store = store
+        self._looked: tuple[float, tuple[int, ...]] | None = None
         self._lock = Lock()
         self._threads = ThreadPoolExecutor(threads, "search")
         self._opened = self._open(None)
@@ -71,8 +74,17 @@ class Live:
         return _Opened(stamp, Engine(index, before.encoder if before is not None and same else None, store=self._store))
 
     def _stamp(self) -> tuple[int, ...]:
+        if isinstance(self._path, ObjectPath):
+            return self._stamp_of_object(self._path)
         try:
             stat = os.stat(self._path / "manifest.json")  # noqa: PTH116 - asked by every request
         except OSError:
             return ()
         return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+    def _stamp_of_object(self, index: ObjectPath) -> tuple[int, ...]:
+        """As it was within the last LOOK_S: a look is a request."""
+        if self._looked is None or time.monotonic() - self._looked[0] > LOOK_S:
+            now = time.monotonic()
+            self._looked = now, (index / "manifest.json").stamp() or ()
+        return self._looked[1]

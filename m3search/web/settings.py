@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from m3search.errors import UsageError
+from m3search.stores.place import Place
 
 PORT = 8765
 PAGE = Path(__file__).parent / "page"
@@ -40,7 +41,7 @@ class Limits:
 class Settings:
     """One server."""
 
-    index: Path
+    index: Place
     store: str | None = None  # address of a published copy that is searched instead
     host: str = "127.0.0.1"
     port: int = PORT  # 0: any that is free

@@ -16,6 +16,7 @@ from m3search.stores import schema
 from m3search.stores.lance import LanceStore
 from m3search.stores.memory import MemoryStore
 from m3search.stores.milvus import Address, MilvusStore
+from m3search.stores.place import place_of
 from m3search.stores.publishing import Policy
 from m3search.stores.reader import Reader
 
@@ -32,6 +33,7 @@ STORES = (
     pytest.param("cuda", marks=ON_A_GPU),
     "milvus-lite",
     pytest.param("milvus", marks=ON_A_SERVER),
+    pytest.param("lance-s3", marks=ON_A_SERVER),
 )
 number = count()
 
@@ -88,6 +90,9 @@ def new_store(request, tmp_path_factory):
         if request.param == "milvus":
             server = request.getfixturevalue("milvus_server")
             return in_milvus(Address.of(f"{server}/n{next(number)}"), dim)
+        if request.param == "lance-s3":
+            place = place_of(f"{request.getfixturevalue('on_s3')}/n{next(number)}")
+            return LanceStore.create(place / "tables", dim)
         record = LanceStore.create(folder / "tables", dim)
         if request.param == "lance":
             return record

@@ -121,10 +121,10 @@ def test_addresses_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UsageError, match="knows no storage"):
         list(open_archive("nonsense://bucket").scan())
     monkeypatch.setattr(
-        "fsspec.core.url_to_fs", lambda _: (_ for _ in ()).throw(ImportError("Install s3fs to access S3"))
+        "fsspec.core.url_to_fs", lambda _: (_ for _ in ()).throw(ImportError("Install gcsfs to access GCS"))
     )
     with pytest.raises(MissingExtra, match=r"m3search\[remote\]"):
-        list(open_archive("s3://bucket").scan())
+        list(open_archive("gs://bucket").scan())
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from m3search.privacy import Pseudonyms
 from m3search.stores.folder import IndexFolder, Manifest
+from m3search.stores.place import ObjectPath, Place, place_of
 
 DIM = 8
 IDS = [f"item-{number:02}" for number in range(12)]
@@ -21,10 +22,25 @@ def unit(seed: int) -> Any:
     return vector / np.linalg.norm(vector)
 
 
-@pytest.fixture
-def chest(tmp_path: Path) -> IndexFolder:
+def files_of(place: Place) -> dict[str, bytes]:
+    """What lies below a place."""
+    if isinstance(place, ObjectPath):
+        return {name: (place / name).read_bytes() for name, _, _ in place.files()}
+    return {str(file.relative_to(place)): file.read_bytes() for file in place.rglob("*") if file.is_file()}
+
+
+def unfinished_segment(index: IndexFolder, name: str) -> None:
+    """What a killed build leaves."""
+    if isinstance(folder := index.segment / name, Path):
+        folder.mkdir()
+    (folder / "items.arrow").write_bytes(b"")
+
+
+@pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.cluster)])
+def chest(request: pytest.FixtureRequest, tmp_path: Path) -> IndexFolder:
     """Items 0, 4 and 8 are patient P-ANNA-0's, and so on; every third item has two parts. A segment is published."""
-    index = IndexFolder.create(tmp_path / "chest", Manifest(encoder="fake", fingerprint="f0" * 32, dim=DIM))
+    place = place_of(request.getfixturevalue("on_s3")) if request.param == "s3" else tmp_path
+    index = IndexFolder.create(place / "chest", Manifest(encoder="fake", fingerprint="f0" * 32, dim=DIM))
     key = Pseudonyms.load(index.key_file)
     items = [
         {

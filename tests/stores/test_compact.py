@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import lancedb
 import numpy as np
 import pytest
 from lancedb.index import FTS, BTree
@@ -19,8 +18,10 @@ from lancedb.index import FTS, BTree
 from m3search.stores.compact import compact
 from m3search.stores.deletion import Selection, delete
 from m3search.stores.folder import IndexFolder
+from m3search.stores.lance import connect
 from m3search.stores.tombstones import Tombstones
 from m3search.stores.verify import verify
+from tests.stores.conftest import files_of, unfinished_segment
 
 DELETED = ("item-03", "item-04")
 QUERIES = np.eye(8, dtype=np.float32)[:2]
@@ -63,13 +64,13 @@ def answers(index: IndexFolder) -> Any:
 
 
 def holding(index: IndexFolder, word: str) -> list[str]:
-    return [str(one) for one in index.path.rglob("*") if one.is_file() and word.encode() in one.read_bytes()]
+    return [name for name, content in files_of(index.path).items() if word.encode() in content]
 
 
 @pytest.fixture
 def indexed_chest(chest: IndexFolder) -> IndexFolder:
     """With the indexes that larger ones have, and two items deleted."""
-    tables = lancedb.connect(str(chest.tables))
+    tables = connect(chest.tables)
     tables.open_table("items").create_index("text", config=FTS())
     tables.open_table("parts").create_index("item_id", config=BTree())
     delete(chest, Selection(items=DELETED))
@@ -86,7 +87,7 @@ def test_no_byte_of_a_deleted_item_is_left(indexed_chest: IndexFolder) -> None:
     for word in (*DELETED, "zebra3", "picture of item-03"):
         assert holding(indexed_chest, word) == []
     assert answers(indexed_chest) == before
-    tables = lancedb.connect(str(indexed_chest.tables))
+    tables = connect(indexed_chest.tables)
     assert [one.columns for one in tables.open_table("items").list_indices()] == [["text"]]
     assert [one.columns for one in tables.open_table("parts").list_indices()] == [["item_id"]]
     texts = tables.open_table("items").search("zebra3", query_type="fts").to_arrow()
@@ -99,10 +100,10 @@ def test_no_byte_of_a_deleted_item_is_left(indexed_chest: IndexFolder) -> None:
 
 
 def test_old_segments_and_temporary_files_go(chest: IndexFolder) -> None:
-    (chest.segment / "0-1.part").mkdir()
-    (chest.path / "manifest.json.1.tmp").write_text("half")
+    unfinished_segment(chest, "0-1.part")
+    (chest.path / "manifest.json.1.tmp").write_bytes(b"half")
     compact(chest, grace_s=0)
-    assert [path.name for path in chest.path.rglob("*.tmp")] == []
+    assert not [name for name in files_of(chest.path) if ".tmp" in name or ".part" in name]
     assert chest.reader().view is not None
 
 
@@ -134,7 +135,7 @@ def test_cut_off_at_any_step_answers_stay_and_the_next_one_finishes(
 
 PROGRAM = """
 import os, runpy, signal, sys, threading
-from pathlib import Path
+from m3search.stores.folder import locate
 
 test = runpy.run_path(sys.argv[1])
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
@@ -142,14 +143,14 @@ if sys.argv[3] in test["POINTS"]:
     test["inject"](sys.argv[3], die)
 else:
     threading.Timer(float(sys.argv[3]), die).start()
-test["compact"](test["IndexFolder"].open(Path(sys.argv[2])), grace_s=0.1)
+test["compact"](test["IndexFolder"].open(locate(sys.argv[2])), grace_s=0.1)
 """
 
 
 @pytest.mark.parametrize("point", ["between the tables", "half of the old versions are gone", "0.15"])
 def test_kill_9(indexed_chest: IndexFolder, point: str) -> None:
     before = answers(indexed_chest)
-    process = subprocess.run([sys.executable, "-c", PROGRAM, __file__, indexed_chest.path, point], check=False)
+    process = subprocess.run([sys.executable, "-c", PROGRAM, __file__, str(indexed_chest.path), point], check=False)
     assert process.returncode in ({-signal.SIGKILL} if point in POINTS else {-signal.SIGKILL, 0})
     again = IndexFolder.open(indexed_chest.path)
     assert answers(again) == before

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,14 +15,14 @@ from m3search.privacy import Pseudonyms
 from m3search.stores.deletion import Selection, delete, finish, undelete
 from m3search.stores.folder import IndexFolder
 from m3search.stores.tombstones import NAME, Tombstones
+from tests.stores.conftest import files_of
 
 IDS = [f"item-{number:02}" for number in range(12)]
 
 
 def bytes_with(index: IndexFolder, word: str) -> list[str]:
     """Files of the index that hold a word."""
-    files = (file for file in index.path.rglob("*") if file.is_file())
-    return [str(file) for file in files if word.encode() in file.read_bytes()]
+    return [name for name, content in files_of(index.path).items() if word.encode() in content]
 
 
 def test_a_deleted_item_is_gone_from_table_parts_segment_and_thumbnails(chest: IndexFolder) -> None:
@@ -37,7 +36,7 @@ def test_a_deleted_item_is_gone_from_table_parts_segment_and_thumbnails(chest: I
         assert store.parts_of(done.item_ids).num_rows == 0
         assert store.rows(done.item_ids, ["thumbnail"]).num_rows == 0
         assert store.count(filters.contains("text", "zebra3")) == 0
-    assert not any("item-03" in file for file in bytes_with(chest, "picture of item-03") if "/segment/" in file)
+    assert not any("item-03" in file for file in bytes_with(chest, "picture of item-03") if file.startswith("segment/"))
 
 
 @pytest.mark.parametrize("by", ["id", "key"])
@@ -52,10 +51,10 @@ def test_a_patient_is_given_by_id_or_by_key(chest: IndexFolder, by: str) -> None
 
 
 def test_by_filter_and_dry_run(chest: IndexFolder) -> None:
-    before = {file: file.read_bytes() for file in chest.path.rglob("*") if file.is_file()}
+    before = files_of(chest.path)
     found = delete(chest, Selection(where="modality = ct"), dry_run=True)
     assert (found.item_ids, found.parts, found.done) == (tuple(IDS[::3]), 8, False)
-    assert {file: file.read_bytes() for file in chest.path.rglob("*") if file.is_file()} == before
+    assert files_of(chest.path) == before
     assert delete(chest, Selection(where="modality = ct")).item_ids == found.item_ids
     assert chest.record().tally("modality") == {"xray": 8}
 
@@ -123,9 +122,9 @@ def test_lost_tombstones_are_said_not_ignored(chest: IndexFolder, damage: str) -
     if "key" in damage:
         chest.key_file.unlink()
         if damage == "other key":
-            Pseudonyms.load(chest.key_file)
+            chest.key_file.write_bytes(Pseudonyms.new_key())
     else:
-        (chest.path / NAME).write_text(damage)
+        (chest.path / NAME).write_bytes(damage.encode())
     with pytest.raises(NoIndex, match=r"restore|later m3search"):
         Tombstones.load(chest)
 
@@ -133,25 +132,24 @@ def test_lost_tombstones_are_said_not_ignored(chest: IndexFolder, damage: str) -
 # kill -9 --------------------------------------------------------------------------------------------------------------
 KILLED = """
 import os, signal, sys
-from pathlib import Path
 from m3search.stores.deletion import Selection, delete
-from m3search.stores.folder import IndexFolder
+from m3search.stores.folder import IndexFolder, locate
 from m3search.stores.lance import LanceStore
 
 if sys.argv[2] == "before rows":
     LanceStore.delete = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 else:
     LanceStore._parts = property(lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-delete(IndexFolder.open(Path(sys.argv[1])), Selection(items=["item-03", "item-04"]))
+delete(IndexFolder.open(locate(sys.argv[1])), Selection(items=["item-03", "item-04"]))
 """
 
 
 @pytest.mark.parametrize("when", ["before rows", "before parts"])
 def test_a_killed_deletion_is_finished_by_the_next_writer(chest: IndexFolder, when: str) -> None:
-    killed = subprocess.run([sys.executable, "-c", KILLED, chest.path, when], check=False)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(chest.path), when], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert chest.reader().matching() in (IDS, [one for one in IDS if one not in ("item-03", "item-04")])
-    assert json.loads(Path(chest.path / NAME).read_text())["pending"]
+    assert json.loads((chest.path / NAME).read_text())["pending"]
     record = chest.record()
     finish(record, Tombstones.load(chest))
     assert record.matching() == [one for one in IDS if one not in ("item-03", "item-04")]

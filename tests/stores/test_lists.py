@@ -270,7 +270,7 @@ def test_killed_at_any_write_the_next_search_answers_as_before_or_after(quick, a
         assert recall(reader, QUERIES[:10]) >= 0.95
     built = own.publish()
     assert built.manifest["count"] == COUNT
-    assert publishing.names(own._segments) == [built.path.name]
+    assert segment.names(own._segments) == [built.path.name]
     assert list(own._segments.glob("*.part")) == []
 
 
@@ -279,7 +279,7 @@ def test_killed_after_the_swap_the_new_segment_answers(quick):
     old = own.view.segment.path
     own.upsert(rows(range(1000), *of_clusters(1000, 9)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publishing, "names", lambda root: (_ for _ in ()).throw(Killed()))
+        patch.setattr(publishing, "begun", lambda root: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed):
             own.publish()
     assert old.exists()
