@@ -22,6 +22,7 @@ def _compact(path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     upkeep.compact(str(path))
 
 
+@pytest.mark.parametrize("chest", ["disk"], indirect=True)
 @pytest.mark.parametrize(
     "act",
     [
