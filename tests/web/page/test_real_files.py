@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,13 @@ def _best(page: Any) -> tuple[str, str]:
     return card.locator(".kind").inner_text(), card.locator(".score").inner_text()
 
 
+def _drawn(page: Any) -> None:
+    """Waits for the pictures of the first hits."""
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.card .shot img')].slice(0, 8).every(i => i.naturalWidth > 0)"
+    )
+
+
 @pytest.mark.parametrize("place", FILMS)
 def test_a_dicom_xray(place: str, opened: Callable[..., Any], site: Site, shoot: Callable[..., None]) -> None:
     page = opened()
@@ -47,6 +55,7 @@ def test_a_dicom_xray(place: str, opened: Callable[..., Any], site: Site, shoot:
     taken(page)
     assert _best(page) == ("X-ray", "1.000")
     assert path.name not in page.url
+    _drawn(page)
     shoot(page, f"real-{place.split('/')[1]}")
     page.locator(CARD).nth(1).locator("h3 a").click()
     page.wait_for_selector(".viewer canvas, .viewer img")
@@ -66,9 +75,53 @@ def test_an_ecg_and_its_signal_file(
     drop(page, header, *signals)
     taken(page)
     assert _best(page) == ("ECG", "1.000")
+    _drawn(page)
     shoot(page, f"real-{header.stem}")
     page.locator(".chips .modality[data-modality=xray]").click()
     page.wait_for_function("() => document.querySelector('.card .kind')?.textContent === 'X-ray'")
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("ct/nifti/totalsegmentator_example_ct_small.nii.gz", "CT"),
+        ("retina/srahim_fullres/Patient001_L.jpg", "Fundus"),
+        ("pathology/wsi/cmu-1-small-region.svs", "Pathology"),
+    ],
+)
+def test_a_volume_a_photograph_and_a_slide(
+    place: str, kind: str, opened: Callable[..., Any], site: Site, shoot: Callable[..., None]
+) -> None:
+    page = opened()
+    path = site.archive.folder / place
+    drop(page, path)
+    taken(page)
+    assert _best(page) == (kind, "1.000")
+    if path.suffix == ".jpg":  # says nothing of itself: the encoder guesses, and can be corrected
+        assert page.locator(".chip.upload select").input_value() == "retina"
+    else:
+        assert page.locator(".chip.upload select").count() == 0
+    _drawn(page)
+    shoot(page, f"real-dropped-{kind.lower()}")
+
+
+def test_a_zip_file_is_refused_in_words(
+    opened: Callable[..., Any], site: Site, tmp_path: Path, shoot: Callable[..., None]
+) -> None:
+    page = opened(expects="422")
+    folder = site.archive.folder / "ct" / "dicomdir" / "77654033" / "CT2"
+    with zipfile.ZipFile(tmp_path / "series.zip", "w") as file:
+        for path in sorted(folder.iterdir()):
+            file.write(path, path.name)
+    drop(page, tmp_path / "series.zip")
+    page.wait_for_selector(".complaint")
+    words = page.locator(".complaint").inner_text()
+    assert words.startswith("series.zip: "), words
+    assert "unpack" in words, words
+    shoot(page, "real-zip")
+    drop(page, *sorted(folder.iterdir()))
+    taken(page)
+    assert _best(page) == ("CT", "1.000")
 
 
 def test_a_header_alone_says_what_is_missing(opened: Callable[..., Any], site: Site) -> None:
@@ -94,6 +147,7 @@ def test_items_are_looked_at(
     page.goto(f"{site.url}/?q={asked}")
     page.wait_for_selector(CARD)
     page.wait_for_load_state("networkidle")
+    _drawn(page)
     shoot(page, f"real-{name}-list")
     page.locator(CARD).first.locator("h3 a").click()
     page.wait_for_selector(shown)
@@ -111,4 +165,5 @@ def test_words_find_what_reports_say(opened: Callable[..., Any], shoot: Callable
     page.wait_for_function("() => location.search.includes('like=')")
     page.wait_for_selector(CARD)
     assert set(ids(page)[:10]) & set(first)
+    _drawn(page)
     shoot(page, "real-words")
