@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from zipfile import is_zipfile
 
 from m3search.errors import Reason, UnreadableFile
 from m3search.indexer.inspect import Inspected, Word, inspect
@@ -37,6 +38,10 @@ def look(paths: Sequence[Path], modality: str) -> Looked:
         raise UnreadableFile(paths[0], Reason.UNSUPPORTED, "is a report; search with its words instead")
     found = [one for one in found if not one.report]
     if not found:
+        if is_zipfile(paths[0]):
+            raise UnreadableFile(
+                paths[0], Reason.UNSUPPORTED, "is a zip file; unpack it and send the files of one examination"
+            )
         raise UnreadableFile(
             paths[0],
             Reason.UNKNOWN_FORMAT,

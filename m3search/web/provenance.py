@@ -34,7 +34,6 @@ WORDS = {
     "rate_hz": "samples per second",
     "seconds": "seconds recorded",
     "windows": "windows read",
-    "field_of_view": "field of view",
 }
 
 
@@ -57,7 +56,18 @@ def sentences(provenance: str | None) -> Steps:
             words.append(f"{name.replace('_', ' ')}: {'yes' if value else 'no'}")
         elif name == "burned_in":
             words.append(str(value))
+        elif name == "field_of_view":
+            words += [_cropped(field) for field in (value if isinstance(value, list) else [value])]
         elif value is not None and value not in ([], ""):
             shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             words.append(f"{WORDS.get(name, name.replace('_', ' '))}: {shown}")
     return Steps(stored, words)
+
+
+def _cropped(field: dict[str, Any] | None) -> str:
+    """What was kept of a fundus photograph."""
+    if not field:
+        return "no dark border around the retina: the whole picture was used"
+    left, top, right, bottom = field["box"]
+    blackened = ", black outside of its disc" if field["disc"] else ""
+    return f"cropped to the retina: columns {left} to {right}, rows {top} to {bottom}{blackened}"

@@ -107,7 +107,7 @@ export async function take(files, modality = "") {
     if (error.name === "AbortError") return;
     sending = null;
     drawIngredients(app.state);
-    complain([error.message, error.remedy].filter(Boolean).join(" "));
+    complain(`${name}: ${[error.message, error.remedy].filter(Boolean).join(" ")}`);
   }
 }
 

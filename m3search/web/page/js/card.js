@@ -31,7 +31,7 @@ export function card(hit, state, { ranked = true } = {}) {
     h("div.meta",
       h("p.line", ranked && h("span.rank", String(hit.rank)),
         h("span.kind", { dataset: { modality } }, h("span.dot", { "aria-hidden": "true" }), nameOf(modality)),
-        hit.best_part && h("span.part", partName(hit.best_part)),
+        hit.best_part && h("span.part", { title: partName(hit.best_part) }, partName(hit.best_part).replace(/ at .*/, "")),
         h("span.score", { title: hit.explained || null }, hit.score.toFixed(3))),
       h("h3", stateLink({ item: id, compare: [], map: "" }, { "aria-label": name, dataset: { key: id } }, title)),
       hit.text && hit.text.replace(/\.$/, "") !== title && h("p.text", hit.text),

@@ -66,7 +66,7 @@ async function nearness([one, other], signal) {
   const { hits } = await api.search({ items: [one.item_id], filters: `item_id = '${other.item_id}'`, limit: 1 }, signal);
   if (!hits.length) return "";
   const words = hits[0].explained.replace("the query", "the left one");
-  return `Similarity ${hits[0].score.toFixed(3)}${words ? `: the right one is ${words}` : ""}.`;
+  return `Similarity ${hits[0].score.toFixed(3).replace("-", "−")}${words ? `: the right one is ${words}` : ""}.`;
 }
 
 const ROWS = [

@@ -170,7 +170,7 @@ export function drawWelcome(state, labels) {
     h("p.lead", "Type a finding. Or drop an image, a DICOM file or an ECG here, or paste one, to find what looks like it in any modality."),
     Object.keys(by).length > 0 && modalityChips(state),
     state.modality.length || isFiltered(state) ? h("p.quiet", "The filters hold for the next search.") : null,
-    examples.length > 0 && [h("h2", "What the labels of this archive say"), h("ul.examples", examples)],
+    examples.length > 0 && [h("h2", "Labels of this archive"), h("ul.examples", examples)],
     h("h2", "How to ask"),
     h("dl.how",
       h("dt", "Denials"), h("dd", "“cardiomegaly, no effusion” ranks lower what looks like an effusion."),

@@ -2,6 +2,7 @@
 import * as api from "../api.js";
 import { h } from "../dom.js";
 import { PanZoom } from "./pan_zoom.js";
+import { nameOf } from "../words.js";
 import { framed, toggle, trouble, zoomButtons } from "./frame.js";
 
 const FIRST = 1024; // longest side that is fetched first
@@ -9,8 +10,9 @@ const SHARP = 4096; // and once it is enlarged
 
 export function pictureViewer(item, view, best) {
   const { element, stage, tools } = framed("picture", "Picture: + and − zoom, arrows move");
-  const image = h("img", { alt: altOf(item), draggable: "false" });
-  stage.append(image);
+  const image = h("img", { alt: altOf(item), draggable: "false", hidden: true }); // a picture without pixels looks broken
+  const waiting = h("span.spinner.waiting", { role: "img", "aria-label": "Opening…" });
+  stage.append(image, waiting);
   let frame = Number(/^frame=(\d+)/.exec(best)?.[1] ?? 1);
   let asked = 0;
   const fetched = (size) => api.paths.image(item.item_id, { size, frame });
@@ -18,9 +20,15 @@ export function pictureViewer(item, view, best) {
     asked = size;
     const next = new Image();
     next.onload = () => {
-      if (size === asked) image.src = next.src;
+      if (size !== asked) return;
+      image.src = next.src;
+      image.hidden = false;
+      waiting.remove();
     };
-    next.onerror = () => size === FIRST && explain(fetched(size), stage);
+    next.onerror = () => {
+      waiting.remove();
+      if (size === FIRST) explain(fetched(size), stage);
+    };
     next.src = fetched(size);
   };
   const readout = h("span.readout", { role: "status" });
@@ -52,7 +60,7 @@ export function pictureViewer(item, view, best) {
   return { element, stop: () => zoom.stop() };
 }
 
-const altOf = (item) => [item.modality, ...item.labels].join(", ");
+const altOf = (item) => [nameOf(item.modality), ...item.labels].join(", ");
 
 /** An image element does not tell why it failed; the same request does. */
 async function explain(path, stage) {
