@@ -18,6 +18,7 @@ from m3search.trainer.text_encoder import FrozenText, text_vectors
 from m3search.trainer.validate import Figures, evaluate, labelled
 
 if TYPE_CHECKING:
+    from m3search.evaluation.figures import Part
     from m3search.trainer.corpus import Corpus
     from m3search.types import Float32
 
@@ -27,6 +28,7 @@ class Measured:
     """What one stage retrieves on the held-out items."""
 
     figures: Mapping[str, Figures]  # by modality
+    within: Mapping[str, tuple[Part, ...]]  # what the figures within each modality are computed from
     crossmodal: Mapping[str, float]  # mean average precision by pair, "xray→ct": see evaluation/crossmodal.py
 
 
@@ -67,23 +69,9 @@ def _measure(
     """`between`: the vectors by which items of two modalities are compared."""
     rows = {name: corpus.validation[name].rows for name in vectors}
     pairs = summarise(score(crossmodal_trials(labelled(rows, between))))
-    return Measured(
-        evaluate(rows, vectors, names), {pair: figure.value for pair, figure in pairs.items() if "→" in pair}
-    )
+    figures, within = evaluate(rows, vectors, names)
+    return Measured(figures, within, {pair: figure.value for pair, figure in pairs.items() if "→" in pair})
 
 
 def _labels(corpus: Corpus) -> list[str]:
     return sorted({label for inputs in corpus.validation.values() for row in inputs.rows for label in row.labels})
-
-
-def mean_ratio(found: Mapping[str, Figures], reference: Mapping[str, Figures]) -> dict[str, float]:
-    """Retrieval within each modality relative to the reference, mean of text→image and image→image; "mean" over all."""
-    ratios = {
-        name: (
-            found[name].text_to_image_within / reference[name].text_to_image_within
-            + found[name].image_to_image / reference[name].image_to_image
-        )
-        / 2
-        for name in reference
-    }
-    return ratios | {"mean": sum(ratios.values()) / len(ratios)} if ratios else {}

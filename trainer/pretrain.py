@@ -61,4 +61,4 @@ class Pretrain(Stage):
         labels = sorted({label for row in inputs.rows for label in row.labels})
         names = dict(zip(labels, text_vectors(average.text, self.frozen, labels), strict=True))
         vectors = item_embeddings(average.tower, inputs)
-        return table(evaluate({self.modality: inputs.rows}, {self.modality: vectors}, names))
+        return table(evaluate({self.modality: inputs.rows}, {self.modality: vectors}, names)[0])

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from m3search.evaluation.tables import mean_ratio
 from m3search.trainer import parallel
 from m3search.trainer.bind import Bind, disagreement, merged
 from m3search.trainer.centres import centre_texts_of_all
@@ -27,7 +28,7 @@ from m3search.trainer.config import RunConfig, TrainConfig, load_config
 from m3search.trainer.corpus import Corpus, Say, load_corpus
 from m3search.trainer.distil import Distil
 from m3search.trainer.loop import Stage, checkpoint_path, fit
-from m3search.trainer.measure import Measured, mean_ratio, measure_shared, measure_specialists
+from m3search.trainer.measure import Measured, measure_shared, measure_specialists
 from m3search.trainer.memory import keep_freed_memory
 from m3search.trainer.model import Specialist, build_specialist
 from m3search.trainer.pretrain import Pretrain
@@ -144,9 +145,9 @@ def run_stages(run: Run) -> Trained:
         run.say("distilled into one text encoder\n" + table(measured.figures))
         shared = tune("tune", shared.text, bound, run)
         measured = measure(shared, run)
-    ratios = mean_ratio(measured.figures, baselines[BASELINE_SPECIALISTS].figures)
-    told = ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items())
-    run.say(f"the result\n{table(measured.figures)}\nrelative to the specialists: {told}")
+    ratios = mean_ratio(measured.within, baselines[BASELINE_SPECIALISTS].within)
+    told = ", ".join(f"{name} {found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]" for name, found in ratios.items())
+    run.say(f"the result\n{table(measured.figures)}\nrelative to the specialists, with 95% intervals: {told}")
     return Trained(shared, measured, baselines, alignment)
 
 

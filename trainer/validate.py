@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from m3search.encoders.base import normalise
-from m3search.evaluation import Label, LabelledItems, image_to_image, summarise, text_to_image
+from m3search.evaluation import Label, LabelledItems, image_to_image, text_to_image
+from m3search.evaluation.figures import Part, figure_of, stratify
 
 if TYPE_CHECKING:
     from m3search.datasets import Inputs, Row
@@ -37,8 +38,8 @@ def item_vectors(inputs: Inputs, embed: Callable[[np.ndarray], Float32], batch: 
 
 def evaluate(
     rows: Mapping[str, Sequence[Row]], vectors: Mapping[str, Float32], names: Mapping[str, Float32]
-) -> dict[str, Figures]:
-    """Figures per modality.
+) -> tuple[dict[str, Figures], dict[str, tuple[Part, ...]]]:
+    """Figures per modality, and what those within the modality are computed from: text to image, image to image.
 
     Args:
         rows: held-out items by modality.
@@ -50,22 +51,24 @@ def evaluate(
     def encode(texts: Sequence[str]) -> Float32:
         return np.stack([names[text] for text in texts])
 
-    whole = summarise(text_to_image(items, encode, "all"))
-    within = summarise(text_to_image(items, encode, "modality"))
-    images = summarise(image_to_image(items))
-    return {
+    scored = (text_to_image(items, encode, "all"), text_to_image(items, encode, "modality"), image_to_image(items))
+    whole, within, images = (
+        {name: Part.of(scores) for name, scores in stratify(question).items()} for question in scored
+    )
+    asked = [modality for modality in vectors if modality in whole and modality in images]
+    figures = {
         modality: Figures(
             items=len(rows[modality]),
             labels=whole[modality].queries,
-            text_to_image=whole[modality].value,
-            text_to_image_within=within[modality].value,
+            text_to_image=figure_of([whole[modality]]).value,
+            text_to_image_within=figure_of([within[modality]]).value,
             text_chance=whole[modality].chance,
-            image_to_image=images[modality].value,
+            image_to_image=figure_of([images[modality]]).value,
             image_chance=images[modality].chance,
         )
-        for modality in vectors
-        if modality in whole and modality in images
+        for modality in asked
     }
+    return figures, {modality: (within[modality], images[modality]) for modality in asked}
 
 
 def labelled(rows: Mapping[str, Sequence[Row]], vectors: Mapping[str, Float32]) -> LabelledItems:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING, Literal
@@ -12,10 +12,12 @@ import numpy as np
 from m3search.evaluation.figures import Figure, Part, figure_of, mean_of, stratify
 from m3search.evaluation.items import EncodeText
 from m3search.evaluation.trials import Trial, score
-from m3search.metrics import Interval, interval_of
+from m3search.metrics import Interval, interval_of, nan_mean
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    Weights = npt.NDArray[np.float64]
 
 MEAN = "mean"  # the last row of a table: all parts weigh alike
 
@@ -72,12 +74,42 @@ def _alike(one: Part, other: Part) -> bool:
     return (one.names, one.groups) == (other.names, other.groups)
 
 
-def _ratio(ours: Sequence[Part], theirs: Sequence[Part]) -> Interval:
-    def statistic(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        above, below = mean_of(ours, weights), mean_of(theirs, weights)
-        return np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
+def mean_ratio(ours: Mapping[str, Sequence[Part]], theirs: Mapping[str, Sequence[Part]]) -> dict[str, Interval]:
+    """The mean of the ratios over several questions, for each part of the data, and the mean over all; as `ratio`."""
+    pairs = {
+        name: list(zip(parts, theirs[name], strict=True))
+        for name, parts in ours.items()
+        if name in theirs and all(map(_alike, parts, theirs[name]))
+    }
+    found = {name: _mean_ratio(asked) for name, asked in pairs.items()}
+    return found | {MEAN: _mean_ratio([pair for asked in pairs.values() for pair in asked])} if found else {}
 
-    groups = [group for part in ours for group in part.groups]
+
+def _ratio(ours: Sequence[Part], theirs: Sequence[Part]) -> Interval:
+    def statistic(weights: Weights) -> Weights:
+        return _quotient(mean_of(ours, weights), mean_of(theirs, weights))
+
+    return _paired(statistic, ours)
+
+
+def _mean_ratio(pairs: Sequence[tuple[Part, Part]]) -> Interval:
+    def statistic(weights: Weights) -> Weights:
+        pieces = np.split(weights, np.cumsum([len(our.groups) for our, _ in pairs])[:-1], axis=1)
+        quotients = [
+            _quotient(our.statistic(piece), their.statistic(piece))
+            for (our, their), piece in zip(pairs, pieces, strict=True)
+        ]
+        return nan_mean(np.stack(quotients), axis=0)
+
+    return _paired(statistic, [our for our, _ in pairs])
+
+
+def _quotient(above: Weights, below: Weights) -> Weights:
+    return np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
+
+
+def _paired(statistic: Callable[[Weights], Weights], parts: Sequence[Part]) -> Interval:
+    groups = [group for part in parts for group in part.groups]
     found = interval_of(statistic, groups)
     return found if len(set(groups)) > 1 else Interval(found.mean, float("nan"), float("nan"))
 

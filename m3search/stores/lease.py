@@ -77,7 +77,8 @@ class _Lease:
         holder, who = self._held_by()
         if holder != self._token:
             raise IndexLocked(f"index {self._place} is being written by {who}; wait for it to end")
-        self._table.optimize(cleanup_older_than=KEPT)
+        with suppress(OSError, RuntimeError, ValueError):  # others commit meanwhile; the next one does it
+            self._table.optimize(cleanup_older_than=KEPT)
 
     def begin(self) -> None:
         """Beat from now on."""

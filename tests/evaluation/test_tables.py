@@ -14,7 +14,7 @@ from m3search.evaluation import Label, LabelledItems, legacy, tables
 from m3search.evaluation.classification import Classification, Round
 from m3search.evaluation.figures import Part, QueryScore, figure_of
 from m3search.evaluation.protocols import image_to_image_trials
-from m3search.evaluation.tables import MEAN, Table, ratio, remembering, retrieval_table
+from m3search.evaluation.tables import MEAN, Table, mean_ratio, ratio, remembering, retrieval_table
 from m3search.evaluation.trials import score
 
 
@@ -52,6 +52,17 @@ def test_an_encoder_relative_to_itself_is_one_and_to_a_worse_one_more() -> None:
     assert better[MEAN].mean == pytest.approx(by_hand)
     inverse = ratio(worse, good)
     assert inverse["ct"].mean == pytest.approx(1 / better["ct"].mean)
+
+
+def test_the_mean_of_several_questions_ratios() -> None:
+    good, worse = noisy(1, 0.1), noisy(2, 1.0)
+    ours, theirs = ({name: (own, own) for name, own in table(items).parts.items()} for items in (good, worse))
+    found, by_one = mean_ratio(ours, theirs), ratio(table(good), table(worse))
+    for name in ("ct", "ecg"):  # twice the same question
+        assert (found[name].mean, found[name].low) == pytest.approx((by_one[name].mean, by_one[name].low))
+    assert found[MEAN].mean == pytest.approx((found["ct"].mean + found["ecg"].mean) / 2)
+    assert found[MEAN].low > 1
+    assert mean_ratio(ours, {"ct": theirs["ecg"]}) == {}
 
 
 def test_one_patient_alone_bounds_nothing() -> None:

@@ -234,14 +234,16 @@ def run_kills(scenario: str, work: Path, runs: Nursery, kills: int, seed: int = 
     whole = work / "whole"
     make, act = SCENARIOS[scenario]
     make(whole)
-    undisturbed = Path(shutil.copytree(whole, work / "undisturbed"))
-    started = time.monotonic()
-    code, outcome.points, words = runs.run(act, undisturbed, 0, COUNT)
-    takes_us = int((time.monotonic() - started) * 1e6)
-    if code or words:
-        outcome.wrong.append(f"the undisturbed run ended with {code}: {words}")
-        return outcome
-    expected = rows(undisturbed / "index")
+    takes_us = 0
+    for undisturbed in (work / "cold", work / "warm"):  # the first run of all takes several times as long
+        shutil.copytree(whole, undisturbed)
+        started = time.monotonic()
+        code, outcome.points, words = runs.run(act, undisturbed, 0, COUNT)
+        takes_us = int((time.monotonic() - started) * 1e6)
+        if code or words:
+            outcome.wrong.append(f"the undisturbed run ended with {code}: {words}")
+            return outcome
+    expected = rows(work / "warm" / "index")
     moments = random.Random(f"{seed}/{scenario}")
     for _ in range(kills):
         folder = Path(shutil.copytree(whole, work / "disturbed"))

@@ -22,7 +22,7 @@ from pathlib import Path
 from m3search.encoders import load_encoder
 from m3search.errors import IndexUnwritable
 from m3search.formats import dicom_pixels, nifti, raster, slide, wfdb
-from m3search.indexer import inspect, pipeline, read
+from m3search.indexer import inspect, read
 from m3search.modalities import MODALITIES
 from m3search.stores import publishing
 from m3search.stores.publishing import Policy
@@ -71,7 +71,6 @@ def warm() -> None:
 def main() -> None:
     """Until stdin ends."""
     shim = ctypes.CDLL(sys.argv[1])
-    pipeline.SHARD_SECONDS = float("inf")  # write points are the same on a slow machine
     publishing.Policy = partial(Policy, flat_from=1)  # type: ignore[misc,assignment]  # FAISS's files are among them
     warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)  # nothing of it runs while this forks
     load_encoder("fake")

@@ -8,7 +8,7 @@ from m3search.trainer.measure import Measured
 
 
 def test_retrieval_between_modalities_is_told_by_pair_and_in_the_mean() -> None:
-    found = _told(Measured({}, {"xray→ct": 0.51234, "ct→xray": 0.3}))
+    found = _told(Measured({}, {}, {"xray→ct": 0.51234, "ct→xray": 0.3}))
     assert found == {"xray→ct": {"crossmodal": 0.5123}, "ct→xray": {"crossmodal": 0.3}}
     unbound = {"xray→ct": {"crossmodal": 0.25}, "xray": {"text_to_image": 0.9}}
     line = _between({"baselines": {"specialists": unbound, "of one modality": {}}, "figures": found})
