@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 from pathlib import Path
@@ -18,6 +19,7 @@ from m3search.indexer import Options, index
 from m3search.stores import audit
 from m3search.stores.folder import IndexFolder
 from m3search.web.app import create_app
+from m3search.web.provenance import sentences
 from m3search.web.settings import Settings
 from tests.formats.test_dicom_report import content, write_report
 from tests.web.conftest import HOST, error_of
@@ -44,6 +46,16 @@ def test_an_item_tells_what_is_stored_of_it(api, items, modality):
     assert item["provenance_words"]
     assert item["encoder"].startswith("fake@")
     assert item["files"] >= 1
+
+
+def test_the_crop_of_a_fundus_photograph_is_told_in_words():
+    def told(field):
+        return sentences(json.dumps({"field_of_view": field})).words
+
+    disc = {"box": [375, 20, 1765, 1415], "disc": True}
+    assert told(disc) == ["cropped to the retina: columns 375 to 1765, rows 20 to 1415, black outside of its disc"]
+    assert len(told([disc, None])) == 2
+    assert "whole picture" in told(None)[0]
 
 
 @pytest.mark.parametrize("modality", MODALITIES)

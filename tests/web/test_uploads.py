@@ -8,6 +8,7 @@ import os
 import shutil
 import struct
 import tempfile
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -132,6 +133,14 @@ def _png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
 
+def _zip(members: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return out.getvalue()
+
+
 MALFORMED = {
     "empty": ("a.dcm", b"", "empty"),
     "words": ("a.txt", b"Jane Doe, born 1970", "unknown-format"),
@@ -146,7 +155,8 @@ MALFORMED = {
     "samples without a record": ("a.dat", b"\0" * 1000, "unknown-format"),
     "named like a slide": ("a.svs", b"II*\0" + b"\xff" * 100, None),
     "a web page": ("a.html", b"<script>alert(1)</script>", "unknown-format"),
-    "an archive": ("a.zip", b"PK\x03\x04" + b"\0" * 100, "unknown-format"),
+    "a zip file": ("a.zip", _zip({"a.dcm": b"Jane Doe"}), "unsupported"),
+    "a cut zip file": ("a.zip", b"PK\x03\x04" + b"\0" * 100, "unknown-format"),
     "a program": ("a.exe", b"MZ" + b"\x90" * 100, "unknown-format"),
 }
 

@@ -1,5 +1,6 @@
 // The HTTP API, as one function for each route. Requests go to this server only.
 import { h, openDialog } from "./dom.js";
+import { inWords } from "./words.js";
 
 /** What the server says is wrong: the message and the remedy may be shown as they are. */
 export class ApiError extends Error {
@@ -101,7 +102,7 @@ function signInByHand() {
         dialog.close();
       } catch (error) {
         wrong.hidden = false;
-        wrong.textContent = [error.message, error.remedy].filter(Boolean).join(" ");
+        wrong.textContent = inWords(error);
         field.select();
       }
     };

@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { app, go } from "./app.js";
 import { $, fill, h, iconButton, say } from "./dom.js";
 import { NO_FILTERS, PAGE, listed } from "./state.js";
-import { inOrder, nameOf, titleOf } from "./words.js";
+import { inOrder, inWords, nameOf, titleOf } from "./words.js";
 
 const RASTER = /\.(png|jpe?g|tiff?|bmp)$/i;
 const KINDS = [
@@ -107,7 +107,7 @@ export async function take(files, modality = "") {
     if (error.name === "AbortError") return;
     sending = null;
     drawIngredients(app.state);
-    complain(`${name}: ${[error.message, error.remedy].filter(Boolean).join(" ")}`);
+    complain(`${name}: ${inWords(error)}`);
   }
 }
 

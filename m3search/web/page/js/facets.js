@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { app, brushed, go } from "./app.js";
 import { $, h, icon, iconButton, refill } from "./dom.js";
 import { FACETS, PAGE, filters, isFiltered, unfiltered } from "./state.js";
-import { FACET_NAMES, count, inOrder, nameOf, valueName } from "./words.js";
+import { FACET_NAMES, count, inOrder, inWords, nameOf, valueName } from "./words.js";
 
 const SHOWN = 7; // values of a facet before "all"
 const opened = new Set(); // facets that show all their values
@@ -107,7 +107,7 @@ function expression(state, wrong) {
     h("summary", "Expression"),
     h("form", { onsubmit: apply }, h("label.unseen", { for: "where" }, "Filter expression"), field,
       h("button.plain", { type: "submit" }, "Apply")),
-    wrong && h("p.wrong#where-wrong", { role: "alert" }, wrong.message, " ", wrong.remedy));
+    wrong && h("p.wrong#where-wrong", { role: "alert" }, inWords(wrong)));
 }
 
 /** The row of modality chips. */

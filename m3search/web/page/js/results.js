@@ -6,7 +6,7 @@ import { showCode } from "./code.js";
 import { activeFilters, everyFilter, modalityChips } from "./facets.js";
 import { $, fill, h, iconButton, refill, say } from "./dom.js";
 import { PAGE, body, isFiltered, unfiltered } from "./state.js";
-import { count, items } from "./words.js";
+import { count, inWords, items } from "./words.js";
 
 const SLOW_MS = 150; // a search that takes longer shows that it is going on
 
@@ -107,12 +107,12 @@ export async function save(state, format, limit) {
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
     say(`Saved ${items(limit)} as ${format.toUpperCase()}. Protect the file as you protect the archive.`);
   } catch (error) {
-    say([error.message, error.remedy].filter(Boolean).join(" "));
+    say(inWords(error));
     $("main").querySelector(".toolbar")?.append(complaint(error));
   }
 }
 
-const complaint = (error) => h("p.wrong", { role: "alert" }, error.message, " ", error.remedy);
+const complaint = (error) => h("p.wrong", { role: "alert" }, inWords(error));
 
 function drawWaiting(state, kept) {
   const shown = kept.length ? kept.map((hit) => card(hit, state)) : [];

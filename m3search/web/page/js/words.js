@@ -63,3 +63,6 @@ export function spoken(hit) {
   return [`${hit.rank}. ${nameOf(hit.modality)}: ${titleOf(hit)}`, standing(hit), partName(hit.best_part)]
     .filter(Boolean).join(", ");
 }
+
+/** What went wrong and what helps, in one line: "is a zip file; unpack it". The page's own words are sentences, the server's are not. */
+export const inWords = ({ message, remedy }) => [message, remedy].filter(Boolean).join(/[.!?]$/.test(message) ? " " : "; ");

@@ -1,5 +1,6 @@
 // What all viewers share: a row of tools above a stage that takes keys.
 import { h, iconButton } from "../dom.js";
+import { inWords } from "../words.js";
 
 /** {element, stage, tools}: `name` is what screen readers call the stage. */
 export function framed(kind, name) {
@@ -28,5 +29,5 @@ export function toggle(words, title, onchange, on = false) {
 /** Says in the stage why nothing can be shown there. */
 export function trouble(stage, error) {
   stage.querySelector(".trouble")?.remove();
-  stage.append(h("p.trouble", { role: "alert" }, error.message, " ", error.remedy ?? ""));
+  stage.append(h("p.trouble", { role: "alert" }, inWords(error)));
 }

@@ -5,6 +5,7 @@ import { ctViewer } from "./ct.js";
 import { ecgViewer } from "./ecg.js";
 import { pictureViewer } from "./picture.js";
 import { slideViewer } from "./slide.js";
+import { inWords } from "../words.js";
 
 const VIEWERS = { ct: ctViewer, ecg: ecgViewer, slide: slideViewer, picture: pictureViewer };
 
@@ -22,4 +23,4 @@ export async function viewerOf(item, best, signal) {
 
 const withoutFile = (item, error) => h("div.viewer.away",
   h("div.stage", h("img", { src: api.paths.thumbnail(item.item_id), alt: "Thumbnail" })),
-  h("p.wrong", { role: "status" }, error.message, " ", error.remedy));
+  h("p.wrong", { role: "status" }, inWords(error)));
