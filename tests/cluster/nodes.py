@@ -14,8 +14,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster.namespaces import Namespace, Unavailable, namespaces
+
+if TYPE_CHECKING:
+    from m3search.stores.place import Place
 
 PROGRAMS = Path(sys.executable).parent
 PORT = 6379
@@ -138,7 +142,7 @@ def _group() -> Iterator[Path | None]:
             made.rmdir()
 
 
-def wait_for(count: int, index: Path, process: subprocess.Popen[str], seconds: float = 120) -> bool:
+def wait_for(count: int, index: Place, process: subprocess.Popen[str], seconds: float = 120) -> bool:
     """Wait until so many items are stored; False where the run ended before, or the time did."""
     from m3search.errors import M3SearchError
     from m3search.stores.folder import IndexFolder

@@ -29,6 +29,7 @@ from m3search.stores.folder import IndexFolder, Manifest
 from m3search.stores.place import ObjectPath, place_of
 from m3search.stores.reader import LOOK_S, Reader
 from m3search.stores.segment import names
+from tests.cluster.nodes import wait_for
 from tests.cluster.s3 import Server
 
 pytestmark = pytest.mark.cluster
@@ -226,6 +227,21 @@ def test_one_writes_and_a_killed_one_is_followed(index: IndexFolder, impatient: 
         held()
     with index.lock():  # let go at once
         pass
+
+
+def test_a_killed_run_is_gone_on_with(on_s3: str, tmp_path: Path) -> None:
+    write_archive(tmp_path / "archive", patients=8, seed=4)
+    m3search.index(tmp_path / "archive", tmp_path / "here", model="fake", options=Options(workers=1))
+    command = ["index", str(tmp_path / "archive"), "--index", on_s3, "--model", "fake", "--shard-size", "4"]
+    program = [sys.executable, "-c", "from m3search.cli import main; main()", *command]
+    process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
+    assert wait_for(1, place_of(on_s3), process)
+    process.kill()
+    process.wait()
+    assert 0 < IndexFolder.open(place_of(on_s3)).record().count() < 40
+    subprocess.run(program, check=True, capture_output=True)
+    assert contents(place_of(on_s3)) == contents(tmp_path / "here")
+    assert m3search.verify(on_s3).ok
 
 
 def test_of_many_that_begin_at_once_one_writes(index: IndexFolder) -> None:
