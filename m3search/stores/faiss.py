@@ -161,7 +161,8 @@ class InvertedFile:
         found = np.empty(len(self), dtype=np.int32)
         inverted = self._index.invlists
         for number in range(self.lists):
-            size = inverted.list_size(number)
+            if not (size := inverted.list_size(number)):
+                continue  # vectors that are alike leave lists empty
             found[faiss.rev_swig_ptr(inverted.get_ids(number), size)] = number
         return found
 

@@ -106,6 +106,22 @@ def test_a_filter_that_leaves_only_what_is_far_from_the_query_loses_nothing(made
         assert recall(made, far, 10, filters.equals("modality", modality)) >= 0.97
 
 
+def test_vectors_that_are_alike_leave_lists_empty(tmp_path):
+    """As of films that were exported again and again: fewer different vectors than lists."""
+    few = unit(np.random.default_rng(5).normal(size=(30, DIM)))
+    record = LanceStore.create(tmp_path / "tables", DIM)
+    record.upsert(rows(range(3000), few[np.arange(3000) % 30], np.arange(3000)))
+    reader = Reader(tmp_path / "tables", tmp_path / "segment", POLICY)
+    built = reader.publish()
+    assert built is not None
+    assert built.manifest["kind"] == "lists"
+    for where in (None, filters.parse("modality = ct"), filters.parse("year < 7")):
+        found = reader.search(few, 10, where)
+        exact = reader.record.search(few, 10, where)
+        for one, other in zip(found, exact, strict=True):
+            np.testing.assert_allclose(one.scores, other.scores, atol=1e-3)
+
+
 def test_equal_vectors_are_ordered_by_id(quick):
     own = quick
     own.record.upsert(rows(range(50, 70), np.tile(QUERIES[:1], (20, 1)), [0] * 20))
