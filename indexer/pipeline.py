@@ -112,6 +112,7 @@ class Run:
             self._store.record_run({"run_id": self._run_id, "started_at": datetime.now(UTC)} | self._versions)
             found = self._go_through(runner, report)
             vanished = found.gone if self._options.prune else set()
+            self._held()
             removed = self._store.delete(sorted(found.superseded | vanished))
             self._failures.record(self._mask, self._prefix, self._run_id, datetime.now(UTC))
             done = Report(
@@ -170,6 +171,7 @@ class Run:
         return found
 
     def _carry_out(self, plan: Plan, runner: IndexRunner, report: Callable[[Progress], None]) -> None:
+        self._held()
         self._store.update_files(
             {item_id: [entry.as_row() for entry in moved.files] for item_id, moved in plan.moved.items()},
             {item_id: moved.uri for item_id, moved in plan.moved.items()},
@@ -315,6 +317,7 @@ class Run:
     def _finish(self, report: Report) -> None:
         from m3search.stores import fulltext
 
+        self._held()
         columns = ("run_id", "seen", "indexed", "unchanged", "failed", "removed")
         row = {column: getattr(report, column) for column in columns}
         started = datetime.now(UTC) - timedelta(seconds=report.seconds)

@@ -35,7 +35,7 @@ def delete(
     What a search can reach is gone at once; "m3search compact" also removes it from the files.
     """
     from m3search import upkeep
-    from m3search.cli import printing
+    from m3search.cli import upkeep_printing
 
     if as_json and not (yes or dry_run):
         raise UsageError("--json does not ask: add --yes to delete, or --dry-run to see what would be deleted")
@@ -43,12 +43,12 @@ def delete(
     if not yes:
         found = upkeep.delete(index, **selected, dry_run=True)
         if dry_run or found.item_ids:
-            printing.deletion(found, as_json)
+            upkeep_printing.deletion(found, as_json)
         if dry_run:
             return
         if found.item_ids:
             typer.confirm("Delete them for good?", abort=True)
-    printing.deletion(upkeep.delete(index, **selected), as_json)
+    upkeep_printing.deletion(upkeep.delete(index, **selected), as_json)
 
 
 def undelete(
@@ -71,10 +71,10 @@ def undelete(
 def verify(index: IndexOption = None, as_json: JsonOption = False) -> None:
     """Check that the index is whole and that nothing deleted can be reached. Exits with 1 if something is wrong."""
     from m3search import upkeep
-    from m3search.cli import printing
+    from m3search.cli import upkeep_printing
 
     found = upkeep.verify(index)
-    printing.verification(found, as_json)
+    upkeep_printing.verification(found, as_json)
     if not found.ok:
         raise typer.Exit(1)
 
@@ -82,9 +82,9 @@ def verify(index: IndexOption = None, as_json: JsonOption = False) -> None:
 def compact(index: IndexOption = None, as_json: JsonOption = False) -> None:
     """Give back space: old versions, deleted items, small fragments. Answers stay the same, also for who reads now."""
     from m3search import upkeep
-    from m3search.cli import printing
+    from m3search.cli import upkeep_printing
 
-    printing.compaction(upkeep.compact(index), as_json)
+    upkeep_printing.compaction(upkeep.compact(index), as_json)
 
 
 def export(
@@ -102,12 +102,12 @@ def export(
 ) -> None:
     """Write items and their vectors to Parquet. Protect the file as you protect the archive."""
     from m3search import upkeep
-    from m3search.cli import printing
+    from m3search.cli import upkeep_printing
 
     written = upkeep.export(
         index, file=file, where=where, parts=parts, precision=precision, thumbnails=thumbnails
     )  # fmt: skip
-    printing.export(written, as_json)
+    upkeep_printing.export(written, as_json)
 
 
 def publish(
@@ -125,14 +125,14 @@ def publish(
     What a person wrote (texts, file names) stays in the index. Run again, it goes on where it was stopped.
     """
     from m3search import upkeep
-    from m3search.cli import printing
+    from m3search.cli import printing, upkeep_printing
     from m3search.indexer import Progress
 
     with printing.progress() as show:
         done = upkeep.publish(
             index, to=to, drop_old=drop_old, progress=lambda done, total: show(Progress("copy", done, total, 0))
         )
-    printing.publication(done, as_json)
+    upkeep_printing.publication(done, as_json)
     if not done.in_place:
         raise typer.Exit(1)
 
@@ -147,17 +147,17 @@ def duplicates(
 ) -> None:
     """Report items that show nearly the same image: recompressed, resized or filed twice. Nothing is dropped."""
     from m3search import upkeep
-    from m3search.cli import printing
+    from m3search.cli import upkeep_printing
 
-    printing.duplicates(upkeep.duplicates(index, similarity=similarity, where=where), as_json)
+    upkeep_printing.duplicates(upkeep.duplicates(index, similarity=similarity, where=where), as_json)
 
 
 def privacy_report(index: IndexOption = None, as_json: JsonOption = False) -> None:
     """What the index stores of persons, how telling it is, and what is not guaranteed."""
     from m3search import upkeep
-    from m3search.cli import printing
+    from m3search.cli import upkeep_printing
 
-    printing.privacy_report(upkeep.privacy_report(index), as_json)
+    upkeep_printing.privacy_report(upkeep.privacy_report(index), as_json)
 
 
 def audit(
@@ -175,14 +175,14 @@ def audit(
 ) -> None:
     """Who searched, saw, deleted and exported. Queries and items are kept as keyed digests, never as words."""
     from m3search import upkeep
-    from m3search.cli import printing
+    from m3search.cli import upkeep_printing
 
     if on is not None:
         upkeep.switch_audit(index, on=on)
         typer.echo(f"the audit log is {'on' if on else 'off'}")
         return
     found = upkeep.audit_log(index, user=user, action=action, item=item, what=what, since=since)
-    printing.audit(found[-last:], as_json)
+    upkeep_printing.audit(found[-last:], as_json)
 
 
 COMMANDS = (delete, undelete, verify, compact, export, publish, duplicates, audit, privacy_report)

@@ -16,12 +16,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from m3search.errors import IndexUnwritable
+from m3search.errors import IndexUnwritable, NoIndex
 from m3search.privacy import Pseudonyms
 from m3search.stores.place import ObjectPath, beside
 
@@ -122,10 +123,13 @@ def read(index: IndexFolder, asked: Asked | None = None) -> Iterator[Entry]:
 
 
 def _key(index: IndexFolder) -> Callable[[str], str]:
-    """Makes keyed digests."""
+    """Makes keyed digests; empty ones where the key is lost, which is not replaced."""
     if isinstance(index.key_file, ObjectPath):
-        return _fetched_key(index.key_file, index.manifest.created).of
-    return Pseudonyms.load(index.key_file).of if index.key_file.exists() else lambda _: ""  # a lost key is not replaced
+        with suppress(NoIndex):
+            return _fetched_key(index.key_file, index.manifest.created).of
+    elif index.key_file.exists():
+        return Pseudonyms.load(index.key_file).of
+    return lambda _: ""
 
 
 @lru_cache(16)

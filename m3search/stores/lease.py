@@ -25,6 +25,7 @@ from typing import Any
 import pyarrow as pa
 
 from m3search.errors import IndexLocked, M3SearchError
+from m3search.stores.disk import writing
 from m3search.stores.lance import connect
 from m3search.stores.place import ObjectPath
 
@@ -47,9 +48,10 @@ def leased(place: ObjectPath) -> Iterator[Check]:
         IndexLocked: another one writes; told within BEAT_S or so.
         StoreUnreachable: the storage is away.
     """
-    lease = _Lease(place)
-    lease.take()
-    lease.begin()
+    with writing(place):
+        lease = _Lease(place)
+        lease.take()
+        lease.begin()
     try:
         yield lease.check
     finally:

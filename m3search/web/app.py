@@ -16,9 +16,10 @@ from starlette.staticfiles import StaticFiles
 from m3search import __version__
 from m3search.errors import M3SearchError
 from m3search.stores.folder import IndexFolder
+from m3search.stores.place import AWAY
 from m3search.web.access import Access, load_token
 from m3search.web.context import Context
-from m3search.web.errors import ApiError, internal, invalid, of_library
+from m3search.web.errors import ApiError, internal, invalid, of_library, store_unreachable
 from m3search.web.fetched import Fetched
 from m3search.web.gate import Gate, is_private
 from m3search.web.live import Live
@@ -169,6 +170,13 @@ async def _invalid(_: Request, error: Exception) -> Response:
     return invalid(f"{place}: {first['msg']}").response
 
 
+async def _of_storage(_: Request, error: Exception) -> Response:
+    """Lance's own words for an index on S3 that went away within a search."""
+    if AWAY not in str(error):
+        raise error
+    return store_unreachable().response
+
+
 async def _internal(_: Request, error: Exception) -> Response:  # noqa: ARG001 - the gate logs its place
     return internal().response
 
@@ -178,5 +186,6 @@ HANDLERS: dict[Any, Any] = {
     M3SearchError: _of_library,
     HTTPException: _of_framework,
     RequestValidationError: _invalid,
+    RuntimeError: _of_storage,
     Exception: _internal,
 }

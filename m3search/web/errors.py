@@ -14,6 +14,7 @@ from m3search.errors import (
     MissingExtra,
     NoIndex,
     Reason,
+    StoreUnreachable,
     UnreadableFile,
     UsageError,
 )
@@ -80,6 +81,8 @@ def of_library(error: M3SearchError) -> ApiError:
         return ApiError(400, "usage", message, remedy)
     if isinstance(error, NoIndex | IndexUnwritable):  # their messages name places on this machine
         return ApiError(503, "index-unavailable", "the index cannot be used now", 'see what "m3search verify" says')
+    if isinstance(error, StoreUnreachable):
+        return store_unreachable()
     if isinstance(error, MissingExtra):
         return ApiError(500, "missing-extra", message, remedy)
     return internal()
@@ -111,12 +114,19 @@ def unrenderable(error: UnreadableFile) -> ApiError:
         message, remedy = (message, remedy) if message else (error.message, "")
         return ApiError(409, "no-rendering", f"this item cannot be shown so: {message}", remedy)
     if error.reason is Reason.NO_SPACE:
-        return ApiError(504, "no-space", "no space is left for the copy of the item's file that is shown", "free some")
+        return ApiError(507, "no-space", "no space is left for the copy of the item's file that is shown", "free some")
     if error.reason in (Reason.TIMEOUT, Reason.MEMORY):
         return ApiError(504, "timed-out", "drawing this took more time or memory than one picture is given", "")
     return ApiError(
         409, "file-changed", f"the item's file cannot be read any more ({error.reason.value})",
         "run m3search index on its archive",
+    )  # fmt: skip
+
+
+def store_unreachable() -> ApiError:
+    return ApiError(
+        503, "store-unreachable", "what holds the index is of another machine, and does not answer or refuses",
+        "try again when it is back; what it asks for is to be in the environment of m3search serve",
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from m3search.errors import IndexLocked, NoIndex, StoreUnreachable
 from m3search.indexer import Options
 from m3search.phantoms import write_archive
 from m3search.privacy import Pseudonyms
-from m3search.stores import copies, lease
+from m3search.stores import audit, copies, lease
 from m3search.stores.disk import writing
 from m3search.stores.folder import IndexFolder, Manifest
 from m3search.stores.place import ObjectPath, place_of
@@ -109,7 +109,7 @@ def test_commands(on_s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not list((tmp_path / "state").rglob("*.part"))
 
 
-def test_the_page_is_served_from_it(index: IndexFolder) -> None:
+def test_the_page_is_served_from_it_and_waits_for_it(index: IndexFolder, s3_server: Server) -> None:
     testclient = pytest.importorskip("fastapi.testclient", reason="the serve extra is not installed")
     from m3search.web.app import create_app
     from m3search.web.settings import Settings
@@ -119,6 +119,17 @@ def test_the_page_is_served_from_it(index: IndexFolder) -> None:
     try:
         with testclient.TestClient(made, base_url="http://localhost", headers=headers) as client:
             assert client.get("/v1/status").json()["items"] == 100
+            assert len(client.post("/v1/search", json={"text": "effusion"}).json()["hits"]) > 0
+            s3_server.kill()
+            try:
+                time.sleep(LOOK_S)
+                away = client.post("/v1/search", json={"text": "effusion"})
+                assert (away.status_code, away.json()["error"]["code"]) == (503, "store-unreachable")
+                assert "s3://" not in away.text
+            finally:
+                s3_server.start()
+            time.sleep(LOOK_S)
+            assert client.post("/v1/search", json={"text": "effusion"}).status_code == 200
     finally:
         made.close()
 
@@ -306,3 +317,4 @@ def test_a_lost_key_is_not_replaced(index: IndexFolder) -> None:
     index.key_file.unlink()
     with pytest.raises(NoIndex, match=r"pseudonym\.key is missing; restore it"):
         Pseudonyms.load(index.key_file)
+    audit.record(index, "search", ("effusion", ["0001"]))  # a search is still logged, without digests

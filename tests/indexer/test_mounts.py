@@ -61,25 +61,29 @@ def state(folder: Path) -> list[tuple[str, int, int, int]]:
     return [(str(path), stat.st_size, stat.st_ino, stat.st_mtime_ns) for path, stat in stats]
 
 
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    """Where a program mounts one."""
+    (tmp_path / "disk").mkdir()
+    return tmp_path / "disk"
+
+
 def test_an_archive_mounted_read_only_is_read_and_left_as_it_is(
-    phantoms: tuple[Path, list[Phantom]], tmp_path: Path
+    phantoms: tuple[Path, list[Phantom]], disk: Path
 ) -> None:
     archive, made = phantoms
     before = state(archive)
-    (tmp_path / "disk").mkdir()
     read_only = 'mount("--bind", archive, archive); mount("-o", "remount,bind,ro", archive)\n'
     tried = "try:\n    (archive / 'x').touch()\nexcept OSError as error:\n    print(error.strerror)\n"
-    lines = mounted(read_only + tried + "run(); run()\n", archive, tmp_path / "disk")
+    lines = mounted(read_only + tried + "run(); run()\n", archive, disk)
     assert lines == ["Read-only file system", f"{len(made)} 0 0", f"0 {len(made)} 0"]
     assert state(archive) == before
 
 
 def test_a_run_whose_disk_fills_says_so_and_goes_on_when_there_is_room(
-    phantoms: tuple[Path, list[Phantom]], tmp_path: Path
+    phantoms: tuple[Path, list[Phantom]], disk: Path
 ) -> None:
     archive, made = phantoms
-    disk = tmp_path / "disk"
-    disk.mkdir()
     program = """
 mount("-t", "tmpfs", "-o", "size=512k", "none", disk)
 refused()
@@ -102,12 +106,10 @@ print(verify(IndexFolder.open(disk / "index")).ok)
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
 def test_no_room_for_the_copy_of_a_member_is_not_the_members_failure(
-    name: str, phantoms: tuple[Path, list[Phantom]], tmp_path: Path
+    name: str, phantoms: tuple[Path, list[Phantom]], disk: Path, tmp_path: Path
 ) -> None:
     archive, _ = phantoms
     packed = Path(shutil.make_archive(str(tmp_path / "a"), *PACKERS[name], archive / "xray"))
-    disk = tmp_path / "disk"
-    disk.mkdir()
     program = """
 mount("-t", "tmpfs", "-o", "size=300k", "none", disk)
 refused()
