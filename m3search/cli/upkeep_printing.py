@@ -61,9 +61,7 @@ def compaction(done: Compaction, as_json: bool) -> None:
     before, after = done.before, done.after
     console = Console()
     console.print(f"{_size(before.bytes)} in {before.files} files, {before.versions} versions before")
-    console.print(
-        f"{_size(after.bytes)} in {after.files} files, {after.versions} versions after {done.seconds:.1f} s"
-    )
+    console.print(f"{_size(after.bytes)} in {after.files} files, {after.versions} versions after {done.seconds:.1f} s")
     if done.rewritten:
         console.print("the tables were rewritten: no byte of a deleted item is left in them")
 
