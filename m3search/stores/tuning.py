@@ -30,6 +30,7 @@ FACTORS = (2, 4, 8, 16, 32)  # candidates scored in full, as multiples of the de
 QUERIES = 500  # of each kind, at most
 SLOWER = 1.5  # times the fastest setting so far: whoever compares still more in full will not be faster
 REPEATS = 3  # timings of a setting, of which the best counts: machines have other things to do
+SINGLES = 32  # queries timed one by one
 BLOCK = 65536  # vectors compared at a time
 MIXED = 3  # items whose mean stands for a text where the index has none
 
@@ -187,7 +188,7 @@ def _chosen(lists: InvertedFile, kinds: Sequence[Trial], depth: int, target: flo
     queries = np.concatenate([trial.queries for trial in trials])
     fastest, least = Setting(depth, lists.lists, FACTORS[-1] * depth), np.inf
     for setting in _reaching(lists, trials, depth, target):
-        took = min(_seconds(lists, queries, setting) for _ in range(REPEATS))
+        took = _seconds(lists, queries, setting)
         if took < least:
             fastest, least = setting, took
         elif took > SLOWER * least:
@@ -196,9 +197,19 @@ def _chosen(lists: InvertedFile, kinds: Sequence[Trial], depth: int, target: flo
 
 
 def _seconds(lists: InvertedFile, queries: Float32, setting: Setting) -> float:
-    started = time.perf_counter()
-    lists.search(queries, setting.depth, setting.nprobe, setting.candidates)
-    return time.perf_counter() - started
+    """Of a query: the geometric mean of its share of a batch and of what it takes alone, so that neither way of asking
+    pays for the other.
+    """
+
+    def took(some: Float32) -> float:
+        started = time.perf_counter()
+        lists.search(some, setting.depth, setting.nprobe, setting.candidates)
+        return time.perf_counter() - started
+
+    spread = queries[:: max(len(queries) // SINGLES, 1)]  # over all kinds
+    batched = min(took(queries) for _ in range(REPEATS)) / len(queries)
+    alone = min(float(np.median([took(one[None]) for one in spread])) for _ in range(REPEATS))
+    return float(np.sqrt(batched * alone))
 
 
 def _reaching(lists: InvertedFile, trials: Sequence[Trial], depth: int, target: float) -> Iterator[Setting]:

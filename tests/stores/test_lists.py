@@ -329,6 +329,22 @@ def test_texts_of_one_form_cannot_hide_what_the_other_misses(monkeypatch):
     assert nprobe(easy, hard) == nprobe(hard, hard) > nprobe(easy, easy)
 
 
+def test_neither_batches_nor_single_queries_pay_for_the_other(monkeypatch):
+    class Timed:
+        """Takes a while for each call and for each query."""
+
+        now = 0.0
+
+        def search(self, queries, _k, nprobe, candidates):
+            self.now += nprobe + candidates * len(queries)
+
+    timed = Timed()
+    monkeypatch.setattr(tuning.time, "perf_counter", lambda: timed.now)
+    for_batches, balanced = Setting(10, nprobe=100, candidates=10), Setting(10, nprobe=10, candidates=11)
+    assert tuning._seconds(timed, VECTORS[:1000], for_batches) == pytest.approx((10.1 * 110) ** 0.5)
+    assert tuning._seconds(timed, VECTORS[:1000], balanced) == pytest.approx((11.01 * 21) ** 0.5)
+
+
 def test_tuning_on_texts_of_the_index(made, tmp_path):
     record = LanceStore.create(tmp_path / "tables", DIM)
     some = rows(range(1200), VECTORS[:1200], CLUSTER[:1200])
