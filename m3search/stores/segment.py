@@ -262,8 +262,9 @@ def _by_lists(
     scores, rows = lists.search(queries, k, nprobe, setting.candidates, allowed, holding)
     if (rows < 0).any():
         return None
-    order = np.lexsort((rows, -scores), axis=1)  # rows are in the order of ids, which settle ties
-    rows, scores = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
+    if not (scores[:, :-1] > scores[:, 1:]).all():  # rows are in the order of ids, which settle ties
+        order = np.lexsort((rows, -scores), axis=1)
+        rows, scores = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
     return [Found(found, values) for found, values in zip(rows, scores, strict=True)]
 
 
