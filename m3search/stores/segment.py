@@ -130,6 +130,8 @@ class Segment:
         self.version: int = self.manifest["version"]
         self.items = _read(path / "items.arrow")
         self._parts = _read(path / "parts.arrow")
+        # (N,) Lance's id of each row, which it keeps for good. Opened at once: a newer segment may replace this one.
+        self.row_ids: npt.NDArray[np.uint64] = np.load(path / "row_ids.npy", mmap_mode="r")
         columns = _columns(self.items) | _columns(_read(path / "codes.arrow"))
         asked = pa.Table.from_arrays(list(columns.values()), names=list(columns))
         self.selections = Selections(asked, len(self), self.id_of)
@@ -167,12 +169,6 @@ class Segment:
         if self._lists is not None and self.tuning is not None:
             return faiss.kind_of(self.tuning.lists, self.dim)
         return "" if self._flat is None else self._flat.kind
-
-    @cached_property
-    def row_ids(self) -> npt.NDArray[np.uint64]:
-        """(N,) Lance's id of each row, which it keeps for good."""
-        found: npt.NDArray[np.uint64] = np.load(self.path / "row_ids.npy", mmap_mode="r")
-        return found
 
     @cached_property
     def half(self) -> npt.NDArray[np.float16]:
