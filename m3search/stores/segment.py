@@ -137,6 +137,7 @@ class Segment:
         self.selections = Selections(asked, len(self), self.id_of)
         self._flat: faiss.FlatIndex | TorchFlat | None = None
         self._lists: faiss.InvertedFile | None = None
+        self._list_of_rows: npt.NDArray[np.int32] | None = None  # (N,), where there are lists
         self.tuning: Tuning | None = None
         if device is not None:
             self._flat = TorchFlat(self.half, device)
@@ -145,6 +146,7 @@ class Segment:
                 self._flat = flat = faiss.FlatIndex.open(path / "vectors.faiss")
                 if self.manifest["tuning"] is not None:
                     self._lists = faiss.InvertedFile.open(path / "lists.faiss", flat)
+                    self._list_of_rows = np.load(path / "list_of_rows.npy", mmap_mode="r")
                     self.tuning = Tuning.from_json(self.manifest["tuning"])
 
     @classmethod
@@ -180,11 +182,6 @@ class Segment:
         return self.half.astype(np.float32)
 
     @cached_property
-    def _list_of_rows(self) -> npt.NDArray[np.int32]:
-        found: npt.NDArray[np.int32] = np.load(self.path / "list_of_rows.npy", mmap_mode="r")
-        return found
-
-    @cached_property
     def _ids(self) -> pa.Array:
         return _whole(self.items["item_id"])
 
@@ -198,7 +195,7 @@ class Segment:
 
     def choose(self, mask: Bool) -> Chosen:
         """Rows for `nearest`, from (N,) flags."""
-        return Chosen(mask, self._list_of_rows if self._lists is not None else None)
+        return Chosen(mask, self._list_of_rows)
 
     def nearest(self, queries: Float32, k: int, allowed: Chosen | None) -> tuple[list[Found], bool]:
         """Rows among which the k best of each query are, of those allowed, and whether they surely are.
