@@ -63,7 +63,7 @@ class FakeEncoder(Encoder):
         room = dim - len(self.inputs)
         self._words = slice(len(self.inputs), len(self.inputs) + room // 2)
         self._content = slice(len(self.inputs) + room // 2, dim)
-        self._projections: dict[int, Float32] = {}
+        self._projections: dict[int, npt.NDArray[np.float64]] = {}
 
     def _embed_text(self, texts: Sequence[str]) -> Float32:
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
@@ -78,9 +78,11 @@ class FakeEncoder(Encoder):
 
     def _embed(self, batch: Batch) -> Float32:
         features = _image_features(batch.inputs) if batch.inputs.dtype == np.uint8 else _signal_features(batch.inputs)
+        # In double precision: the order of a sum depends on batch and threads, and shall not show in half precision.
+        content = features.astype(np.float64) @ self._projection(features.shape[1])
         vectors = np.zeros((len(batch), self.dim), dtype=np.float32)
         vectors[:, self._modality_axis[batch.modality]] = 1
-        vectors[:, self._content] = normalise(features @ self._projection(features.shape[1]))
+        vectors[:, self._content] = normalise(content)
         return vectors
 
     def guess_modality(self, image: UInt8) -> tuple[str, float]:
@@ -95,12 +97,11 @@ class FakeEncoder(Encoder):
         known = [name for name, spec in self.inputs.items() if spec.kind == "image"]
         return (modality, 0.5) if modality in known else (known[0], 0.0)
 
-    def _projection(self, features: int) -> Float32:
+    def _projection(self, features: int) -> npt.NDArray[np.float64]:
         """Fixed random projection (features, content dimensions); RandomState's stream is frozen by numpy's policy."""
         if features not in self._projections:
             width = self._content.stop - self._content.start
-            draw = np.random.RandomState(features).standard_normal((features, width))
-            self._projections[features] = draw.astype(np.float32)
+            self._projections[features] = np.random.RandomState(features).standard_normal((features, width))
         return self._projections[features]
 
 

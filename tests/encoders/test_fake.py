@@ -41,6 +41,15 @@ def test_equal_content_is_equal_and_other_content_is_not() -> None:
         assert one @ other < 0.999
 
 
+@pytest.mark.parametrize("modality", FAKE_INPUTS)
+def test_a_vector_does_not_depend_on_what_is_embedded_beside_it(modality: str) -> None:
+    """To the last bit that an index keeps: runs on one machine and on several are compared row by row."""
+    encoder, batches = FakeEncoder(), [item(modality, seed) for seed in range(100)]
+    together = encoder.encode(Batch(modality, np.concatenate([batch.inputs for batch in batches])))
+    alone = np.concatenate([encoder.encode(batch) for batch in batches])
+    np.testing.assert_array_equal(together.astype(np.float16), alone.astype(np.float16))
+
+
 def test_texts_that_share_words_are_nearer() -> None:
     query, near, far = FakeEncoder().encode_text(["left pleural effusion", "small pleural effusion", "broken rib"])
     assert query @ near > query @ far + 0.3

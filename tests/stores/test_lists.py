@@ -304,6 +304,19 @@ def test_killed_after_the_swap_the_new_segment_answers(quick):
     assert again.view.changed == 0
 
 
+def test_an_open_segment_outlives_its_files(own):
+    """A newer one may replace it, and its files go, before everything of it was first asked for."""
+    opened = Segment(own.view.segment.path)
+    shutil.rmtree(opened.path)
+    assert len(opened.row_ids) == COUNT
+    half = opened.choose(np.arange(COUNT) % 2 == 0)
+    assert half.per_list.sum() == COUNT // 2
+    found, exact = opened.nearest(QUERIES[:1], 10, half)
+    assert not exact
+    assert len(found[0].rows) == 10
+    assert (found[0].rows % 2 == 0).all()
+
+
 def test_texts_are_tried_as_they_are_and_as_calibration_asks():
     texts = VECTORS[:80].astype(np.float16)
     plain, centred = tuning._texts(texts, 40, np.random.default_rng(0))
