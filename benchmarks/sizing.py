@@ -40,15 +40,13 @@ class Fact:
 
 FACTS = {
     # one machine, 256 dimensions: RESULTS.md, "A million" and "A hundred thousand"
-    "own_fixed": Fact(30e6, "B", "measured", "memory of a reader that does not grow with the index"),
-    "own_row": Fact(100, "B/item", "measured", "memory of a reader's own: 130 MB at 1 M items, 40 MB at 100 k"),
-    "mapped_row": Fact(540, "B/item", "measured", "pages mapped from disk that searches touch: 540 MB at 1 M items"),
+    "own_fixed": Fact(28e6, "B", "measured", "memory of a reader that does not grow with the index"),
+    "own_row": Fact(100, "B/item", "measured", "memory of a reader's own: 128 MB at 1 M items, 38 MB at 100 k"),
+    "mapped_row": Fact(539, "B/item", "measured", "pages mapped from disk that searches touch: 539 MB at 1 M items"),
     "disk_row": Fact(2362, "B/item", "measured", "tables and segment without thumbnails: 2,362 MB at 1 M items"),
-    "lists_s": Fact(
-        834, "core s", "measured", "lists of 1 M items built and tuned, at most: 417 s on 2 cores at load 13"
-    ),
+    "lists_s": Fact(526, "core s", "measured", "lists of 1 M items built and tuned, at most: 263 s on 2 quiet cores"),
     "search_s": Fact(
-        0.00117, "s", "measured", "one search of 1 M items, 2 cores; assumed to grow as the root of the items"
+        0.00112, "s", "measured", "one search of 1 M items, 2 cores; assumed to grow as the root of the items"
     ),
     # every item: RESULTS.md, "An index run", and ../shared/data/archive by --pictures
     "thumbnail": Fact(10_128, "B/item", "measured", "thumbnail, mean of the 141 items of ../shared/data/archive"),
