@@ -12,12 +12,14 @@ from torch import nn
 from m3search.encoders.base import normalise
 from m3search.evaluation import summarise
 from m3search.evaluation.crossmodal import crossmodal_trials
+from m3search.evaluation.dataset import item_vectors
 from m3search.evaluation.trials import score
 from m3search.trainer.model import Specialist, item_embeddings
 from m3search.trainer.text_encoder import FrozenText, text_vectors
 from m3search.trainer.validate import Figures, evaluate, labelled
 
 if TYPE_CHECKING:
+    from m3search.encoders.base import Encoder
     from m3search.evaluation.figures import Part
     from m3search.trainer.corpus import Corpus
     from m3search.types import Float32
@@ -39,6 +41,13 @@ def measure_shared(
     labels = _labels(corpus)
     vectors = {name: normalise(own[:, :dim]) for name, own in _embed(towers, corpus).items()}
     return _measure(corpus, vectors, vectors, dict(zip(labels, encode(labels), strict=True)))
+
+
+def measure_encoder(encoder: Encoder, corpus: Corpus) -> Measured:
+    """Of a finished encoder, whose inputs are those that the corpus was decoded for."""
+    labels = _labels(corpus)
+    vectors = {name: item_vectors(encoder, name, inputs) for name, inputs in corpus.validation.items()}
+    return _measure(corpus, vectors, vectors, dict(zip(labels, encoder.encode_text(labels), strict=True)))
 
 
 def measure_specialists(specialists: Mapping[str, Specialist], frozen: FrozenText, corpus: Corpus) -> Measured:
